@@ -1,0 +1,3 @@
+//! The ports and the relational queries on real systems.
+
+pub mod sql;

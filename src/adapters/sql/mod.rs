@@ -1,0 +1,1 @@
+//! Relational queries, written once for both databases.

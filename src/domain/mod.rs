@@ -1,0 +1,21 @@
+//! What timingle's things *are*: no I/O, no async, no clock of its own.
+//!
+//! - [`id`]: the numbers and names of users, events and rooms.
+//! - [`phone`]: a telephone number in E.164.
+//! - [`message`]: what a participant may say.
+//! - [`entry`]: one element of a room's log.
+//! - [`chain`]: the hash chain over a log; `docs/log-format.md` defines its bytes.
+//! - [`fact`]: one change of an event, as history keeps it.
+//! - [`event`]: an appointment and the rules of its life.
+//! - [`visibility`]: which part of a record a participant may see.
+//! - [`time`]: instants in microseconds.
+
+pub mod chain;
+pub mod entry;
+pub mod event;
+pub mod fact;
+pub mod id;
+pub mod message;
+pub mod phone;
+pub mod time;
+pub mod visibility;

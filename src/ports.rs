@@ -1,0 +1,330 @@
+//! What stands outside the process, as the rest of timingle sees it.
+//!
+//! Each trait has, or is about to have, two real implementations: the embedded
+//! one and the one for production (`design` in `ARCHITECTURE.md`).
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{
+    domain::{
+        chain::Tip,
+        entry::{Entry, Head},
+        event::{Event, Participant},
+        fact::{Fact, Membership},
+        id::{EventId, RoomId, UserId},
+        phone::Phone,
+        time::Micros,
+    },
+    error::{Coded, ErrorCode},
+};
+
+/// The durable, ordered record of every room.
+///
+/// There is no leader and no lease: whoever appends must name the head that it
+/// believes in, and of two who name the same one exactly one succeeds.
+#[async_trait]
+pub trait RoomLog: Send + Sync + 'static {
+    /// Appends `entries`, which must continue `expected`, if that is the log's head.
+    ///
+    /// When it returns `Ok`, the first `taken` entries are on disk and visible;
+    /// never a part with a hole, never nothing. Repeating the very same call after
+    /// [`AppendError::InDoubt`] is safe and succeeds if the first try had.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`]: nothing was or will be written by this call.
+    /// [`AppendError::InDoubt`]: it may or may not be written, now or later.
+    async fn append(
+        &self,
+        room: RoomId,
+        expected: Head,
+        entries: Arc<[Entry]>,
+    ) -> Result<Appended, AppendError>;
+
+    /// Entries `from`, `from + 1`, ... in order, at most `limit`; empty behind the head.
+    ///
+    /// # Errors
+    /// The log cannot be read, or what it holds cannot be understood.
+    async fn read(&self, room: RoomId, from: u64, limit: usize) -> Result<Vec<Entry>, ReadError>;
+
+    /// The last `limit` entries before `before`, in ascending order.
+    ///
+    /// # Errors
+    /// As [`RoomLog::read`].
+    async fn read_back(&self, room: RoomId, before: u64, limit: usize) -> Result<Vec<Entry>, ReadError>;
+
+    /// The end of the log; of an unknown room that of an empty log.
+    ///
+    /// # Errors
+    /// As [`RoomLog::read`].
+    async fn tip(&self, room: RoomId) -> Result<Tip, ReadError>;
+}
+
+/// What an append wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The log's head behind the entries taken.
+    pub head: Head,
+    /// How many of the entries were taken, from the first on; at least 1.
+    pub taken: usize,
+}
+
+/// Why an append did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody else appended: the head is not `expected`. Final.
+    #[error("the log's head is {}", head.seq)]
+    Conflict {
+        /// Where the log's head is.
+        head: Head,
+    },
+    /// Neither success nor failure: repeat the very same call.
+    #[error("the log did not say whether it wrote")]
+    InDoubt(#[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+}
+
+/// Why a log could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It did not answer.
+    #[error("the log does not answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It holds something that is not an entry of ours.
+    #[error("the log of room {room} is damaged at seq {seq}")]
+    Corrupt {
+        /// Which log.
+        room: RoomId,
+        /// Where.
+        seq: u64,
+    },
+}
+
+impl Coded for ReadError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::Corrupt { .. } => ErrorCode::InternalError,
+        }
+    }
+}
+
+/// Where the room meets the relational truth about its event.
+#[async_trait]
+pub trait FactSource: Send + Sync + 'static {
+    /// The event, its participants and its facts' bookkeeping, as one snapshot.
+    ///
+    /// # Errors
+    /// [`SourceError::NotFound`]: there is no such event.
+    async fn load(&self, event: EventId) -> Result<RoomSnapshot, SourceError>;
+
+    /// The event and its facts with `no > after`, at most `limit`, in order, as one snapshot.
+    ///
+    /// # Errors
+    /// As [`FactSource::load`].
+    async fn facts(&self, event: EventId, after: u64, limit: usize) -> Result<FactPage, SourceError>;
+
+    /// Writes down at which seq each of these facts stands in the log. Idempotent.
+    ///
+    /// # Errors
+    /// As [`FactSource::load`].
+    async fn mark(&self, event: EventId, places: &[FactPlace]) -> Result<(), SourceError>;
+
+    /// Events with facts not known to be in the log, oldest first.
+    ///
+    /// # Errors
+    /// As [`FactSource::load`].
+    async fn unmarked(&self, limit: usize) -> Result<Vec<EventId>, SourceError>;
+
+    /// Takes over facts that the log has and the relational store lost in a restore
+    /// (all with `no` above the event's `fact_no`), then states the event as it now
+    /// stands in a `restored` fact behind them. Succeeds without effect when the
+    /// store already has them.
+    ///
+    /// # Errors
+    /// As [`FactSource::load`].
+    async fn adopt(&self, event: EventId, lost: &[(Fact, u64)], now: Micros) -> Result<(), SourceError>;
+}
+
+/// An event as a room needs it at its start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoomSnapshot {
+    /// The event; `event.fact_no` says how many facts it has.
+    pub event: Event,
+    /// Who takes part now.
+    pub participants: Vec<Participant>,
+    /// Everyone who takes part or ever did, and the actors of its facts.
+    pub people: Vec<Person>,
+    /// Every fact that changed who takes part, in order, with its seq where that is known.
+    pub memberships: Vec<(u64, Membership, Option<u64>)>,
+    /// Numbers of the facts whose seq is not known, ascending.
+    pub unmarked: Vec<u64>,
+}
+
+/// A page of facts, with what a room needs to show them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FactPage {
+    /// The event at the moment of the page.
+    pub event: Event,
+    /// Who takes part at the moment of the page.
+    pub participants: Vec<Participant>,
+    /// The facts, in order.
+    pub facts: Vec<Fact>,
+    /// Everyone whom these facts name or who takes part.
+    pub people: Vec<Person>,
+}
+
+/// Where a fact stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FactPlace {
+    /// The fact's number.
+    pub no: u64,
+    /// Its entry's number.
+    pub seq: u64,
+}
+
+/// Of a user, what other participants may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub id: UserId,
+    /// Display name.
+    pub name: String,
+}
+
+/// Why the relational store did not answer a room.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// There is no such event.
+    #[error("no such event")]
+    NotFound,
+    /// It did not answer.
+    #[error("the relational store does not answer")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row breaks a rule of the domain.
+    #[error("a row of the relational store breaks a rule")]
+    Corrupt(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Coded for SourceError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound => ErrorCode::EventNotFound,
+            Self::Unavailable(_) => ErrorCode::Unavailable,
+            Self::Corrupt(_) => ErrorCode::InternalError,
+        }
+    }
+}
+
+/// Brings one-time codes to people.
+#[async_trait]
+pub trait CodeSender: Send + Sync + 'static {
+    /// Hands `code` over for delivery to `phone`.
+    ///
+    /// # Errors
+    /// It could not be handed over; the person may ask again.
+    async fn send(
+        &self,
+        phone: &Phone,
+        code: &str,
+        language: crate::i18n::Language,
+    ) -> Result<(), SendCodeError>;
+}
+
+/// A one-time code could not be handed over for delivery.
+#[derive(Debug, thiserror::Error)]
+#[error("the code could not be sent")]
+pub struct SendCodeError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+impl Coded for SendCodeError {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::Unavailable
+    }
+}
+
+/// A one-time code on its way, as [`OneTimeCodes`] keeps it.
+#[derive(Debug, Clone)]
+pub struct PendingCode {
+    /// Whose number it proves.
+    pub phone: Phone,
+    /// Keyed hash of the code: the code itself is not kept.
+    pub hash: [u8; 32],
+    /// Until when it counts.
+    pub expires_at: Micros,
+    /// How many wrong tries are left.
+    pub tries_left: u32,
+}
+
+/// What a try at a one-time code came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CodeCheck {
+    /// Right; it is used up now. The number it proves.
+    Right(Phone),
+    /// Wrong; this many tries are left.
+    Wrong {
+        /// Tries left.
+        tries_left: u32,
+    },
+    /// Unknown, used, expired, or out of tries.
+    Gone,
+}
+
+/// One-time codes on their way. May be lost: people ask for another one.
+#[async_trait]
+pub trait OneTimeCodes: Send + Sync + 'static {
+    /// Keeps a code under `id` until it expires.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    async fn put(&self, id: uuid::Uuid, code: PendingCode) -> Result<(), CodesUnavailable>;
+
+    /// Tries `hash` against the code under `id`, as one step: a code counts once,
+    /// and parallel tries cannot exceed its number of tries.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    async fn check(&self, id: uuid::Uuid, hash: [u8; 32], now: Micros)
+    -> Result<CodeCheck, CodesUnavailable>;
+}
+
+/// The store of one-time codes does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("one-time codes are not available")]
+pub struct CodesUnavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+impl Coded for CodesUnavailable {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::Unavailable
+    }
+}
+
+/// Counts what happens, to limit how often it may.
+#[async_trait]
+pub trait Counters: Send + Sync + 'static {
+    /// Takes one from the allowance of `key`, which is `limit` per `window`.
+    ///
+    /// When the store does not answer, the node's own count decides: never an error.
+    async fn take(&self, key: &str, limit: u32, window: Duration) -> Result<(), RateLimited>;
+}
+
+/// The allowance is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests; try again in {} ms", .retry_after.as_millis())]
+pub struct RateLimited {
+    /// When one will be free again.
+    pub retry_after: Duration,
+}
+
+impl Coded for RateLimited {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::RateLimitExceeded
+    }
+
+    fn retry_after_ms(&self) -> Option<u64> {
+        Some(
+            u64::try_from(self.retry_after.as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1),
+        )
+    }
+}

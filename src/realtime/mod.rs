@@ -1,0 +1,1 @@
+//! What stays alive between requests.
