@@ -7,7 +7,7 @@
 //! 2. [`domain`]: what an event, a room and an entry *are*; no I/O, no async.
 //! 3. [`i18n`]: every text a person can read, in Korean and English.
 //! 4. [`ports`]: traits for what stands outside the process.
-//! 5. [`config`], [`metrics`], [`telemetry`]: settings, figures, log lines.
+//! 5. [`config`], [`data_dir`], [`metrics`], [`telemetry`]: settings, files, figures, log lines.
 //! 6. [`adapters`]: the ports and the relational queries on real systems.
 //! 7. [`service`]: use cases between requests and stores: sign-in, events, facts, exports.
 //! 8. [`realtime`]: what stays alive between requests: rooms, sessions, the wire.
@@ -19,6 +19,7 @@ pub mod adapters;
 pub mod app;
 pub mod chat;
 pub mod config;
+pub mod data_dir;
 pub mod domain;
 pub mod error;
 pub mod http;

@@ -328,3 +328,36 @@ impl Coded for RateLimited {
         )
     }
 }
+
+/// Who is behind a credential, as a socket needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who.
+    pub user: UserId,
+    /// Display name.
+    pub name: String,
+    /// The language of the user's texts.
+    pub language: crate::i18n::Language,
+    /// IANA name of the user's time zone.
+    pub timezone: String,
+    /// The sign-in the credential belongs to; it can be revoked.
+    pub sign_in: uuid::Uuid,
+    /// When the credential ends.
+    pub expires_at: Micros,
+}
+
+/// Tells sockets who is behind a credential.
+#[async_trait]
+pub trait SignIns: Send + Sync + 'static {
+    /// Whose access token this is; a revoked one is nobody's.
+    ///
+    /// # Errors
+    /// It is nobody's, or that cannot be found out now.
+    async fn identify(&self, access_token: &str) -> Result<Identity, Box<dyn Coded>>;
+
+    /// Which of these sign-ins count no more.
+    ///
+    /// # Errors
+    /// It cannot be found out now.
+    async fn revoked(&self, sign_ins: &[uuid::Uuid]) -> Result<Vec<uuid::Uuid>, Box<dyn Coded>>;
+}

@@ -9,6 +9,8 @@
 //! - [`event`]: an appointment and the rules of its life.
 //! - [`visibility`]: which part of a record a participant may see.
 //! - [`time`]: instants in microseconds.
+//! - [`user`]: a person with an account.
+//! - [`view`]: an event as clients read it.
 
 pub mod chain;
 pub mod entry;
@@ -18,4 +20,6 @@ pub mod id;
 pub mod message;
 pub mod phone;
 pub mod time;
+pub mod user;
+pub mod view;
 pub mod visibility;

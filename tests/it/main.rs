@@ -1,8 +1,10 @@
 //! One binary: one link, one harness.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-#[test]
-fn placeholder() {
-    let one: Option<u8> = "1".parse().ok();
-    assert_eq!(one.unwrap(), 1);
-}
+mod log_contract;
+mod log_format;
+mod tamper;
+mod architecture;
+mod config;
+mod conversation;
+mod harness;

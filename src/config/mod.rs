@@ -2,10 +2,17 @@
 //!
 //! No global: each component takes its own section by value.
 
+mod load;
+#[cfg(test)]
+mod tests;
+mod validate;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use serde::Deserialize;
+
+pub use load::{Sources, effective};
 
 /// Everything that can be set; `config/default.toml` explains each key.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +37,46 @@ pub struct Config {
     /// `[log]`
     pub log: Log,
 }
+
+/// Every problem of a configuration, so that one look mends them all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Problem>);
+
+/// One thing wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, variable or file at fault.
+    pub at: String,
+    /// What is wrong with it; never a secret.
+    pub text: String,
+}
+
+impl Problem {
+    fn new(at: &str, text: impl Into<String>) -> Self {
+        Self {
+            at: at.to_owned(),
+            text: text.into(),
+        }
+    }
+}
+
+impl ConfigErrors {
+    fn of(at: &str, text: impl Into<String>) -> Self {
+        Self(vec![Problem::new(at, text)])
+    }
+}
+
+impl std::fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the configuration has {} problem(s):", self.0.len())?;
+        for Problem { at, text } in &self.0 {
+            write!(f, "\n  {at}: {text}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
 
 /// Which set of engines the server runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -63,6 +110,18 @@ pub struct Server {
     pub drain_spread: Duration,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+}
+
+impl Server {
+    /// Base of the links the server makes, without a final slash. `bound` is the port it
+    /// really listens on, which differs from [`Server::port`] where that is 0.
+    pub fn link_base(&self, bound: u16) -> String {
+        if self.public_url.is_empty() {
+            format!("http://localhost:{bound}")
+        } else {
+            self.public_url.trim_end_matches('/').to_owned()
+        }
+    }
 }
 
 /// `[data]`

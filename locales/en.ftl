@@ -1,0 +1,121 @@
+# Every text a person reads, in plain English that says what to do next.
+
+## Errors, named after the codes in src/error.rs.
+
+# wait, wait_unit: when to try again.
+wait = { $wait_unit ->
+    [second] { $wait ->
+        [one] in { $wait } second
+       *[other] in { $wait } seconds
+    }
+    [minute] { $wait ->
+        [one] in { $wait } minute
+       *[other] in { $wait } minutes
+    }
+    [hour] { $wait ->
+        [one] in { $wait } hour
+       *[other] in { $wait } hours
+    }
+   *[none] in a moment
+}
+
+BAD_REQUEST = We could not read this request. Update the app and try again.
+VALIDATION_ERROR = Something you entered is not right. Check it and try again.
+BODY_TOO_LONG = This message is too long. Send it in parts.
+AUTH_TOKEN_MISSING = You are not signed in. Sign in and try again.
+AUTH_TOKEN_EXPIRED = Your sign-in has expired. Sign in again.
+AUTH_TOKEN_INVALID = We could not confirm your sign-in. Sign in again.
+AUTH_PHONE_CODE_INVALID = This code is not right. Check the code you received.
+AUTH_PHONE_CODE_EXPIRED = This code can no longer be used. Ask for a new one.
+AUTH_PROOF_REQUIRED = Your phone number has to be confirmed first. Ask for a code and enter it.
+FORBIDDEN = You are not allowed to do this. Ask the person who made the appointment.
+NOT_FOUND = There is nothing here. Check the address.
+METHOD_NOT_ALLOWED = This address does not take such a request. Update the app.
+EVENT_NOT_FOUND = We could not find this appointment. Check that you take part in it.
+USER_NOT_FOUND = We could not find this person. Check whom you mean.
+INVITE_INVALID = This invite link cannot be used. Ask for a new one.
+EVENT_STATE = { $status ->
+    [PROPOSED] This appointment is not confirmed yet. Try again once it is.
+    [CONFIRMED] This appointment is already confirmed. Reload it.
+    [CANCELED] This appointment was canceled. Make a new one.
+    [DONE] This appointment is over. Make a new one.
+   *[other] The appointment's present state does not allow this. Reload it.
+}
+EVENT_FULL = There is no place left. Ask the person who made the appointment.
+NOT_JOINED = You have not opened this conversation yet. Open it and try again.
+KEY_CONFLICT = Another message was already sent with this key. Send yours as a new message.
+KEY_EXPIRED = We cannot tell whether this message was sent before. Look at the conversation, and write it again if it is not there.
+POSITION_UNKNOWN = You asked for a place that the server does not have. Open the conversation again.
+FRAME_TOO_BIG = This is too big to send at once. Make it smaller.
+RATE_LIMIT_EXCEEDED = That was too much at once. Try again { wait }.
+TOO_MANY_SOCKETS = You are connected on too many devices. Close the app on another one and try again.
+UNAVAILABLE = We cannot do this right now. Try again { wait }.
+INTERNAL_ERROR = Something went wrong on our side. Try again { wait }.
+
+event-host-only = Only the person who made the appointment can do this. Ask them.
+event-host-stays = You made this appointment, so you cannot leave it. You can cancel it instead.
+message-blank = An empty message cannot be sent. Write something.
+message-too-long = This message is too long. You can send up to { $max_chars } characters at once.
+phone-invalid = This is not a valid phone number. Write it like +82 10-1234-5678.
+name-invalid = This name cannot be used. Choose one of 1 to 100 characters on one line.
+phone-unknown = Nobody has signed up with this phone number. Check it, or sign up first.
+account-not-active = This account cannot be used at the moment. Ask whoever runs this service.
+participant-gone = You no longer take part in this appointment. Ask for an invite link to come back.
+reply-to-unknown = The message you are answering cannot be found. Send yours without it.
+too-many-rooms = You can have { $limit } conversations open at once. Close another one and try again.
+token-of-other-user = This connection belongs to someone else's sign-in. Disconnect and connect again.
+subprotocol-unknown = The server does not know this kind of connection. Update the app.
+origin-not-allowed = You cannot connect from this site. Use the official app or site.
+
+## Facts, as they stand in the conversation; named after the changes in src/domain/fact.rs.
+
+person = { $name }
+person-unknown = someone
+field-title = title
+field-description = description
+field-location = place
+field-time = time
+field-other = other details
+
+fact-restored = The server was restored from an older backup. The appointment is as it is shown now.
+fact-event_created = { $actor } made the appointment “{ $title }”.
+fact-event_updated = { $what ->
+    [title] { $actor } changed the title to “{ $value }”.
+    [location] { $actor } changed the place to “{ $value }”.
+   *[fields] { $actor } changed the appointment: { $fields }
+}
+fact-participant_added = { $by ->
+    [server] { $user } was added to the appointment.
+   *[user] { $actor } added { $user } to the appointment.
+}
+fact-participant_joined = { $user } joined.
+fact-participant_left = { $user } left.
+fact-participant_removed = { $by ->
+    [server] { $user } was removed from the appointment.
+   *[user] { $actor } removed { $user } from the appointment.
+}
+fact-accepted = { $user } is coming.
+fact-declined = { $user } is not coming.{ $has_reason ->
+    [yes] {" "}Reason: { $reason }
+   *[no] {""}
+}
+fact-confirmed = The appointment is confirmed.
+fact-unconfirmed = The appointment changed, so it is no longer confirmed. Please answer again.
+fact-canceled = { $by ->
+    [server] The appointment was canceled.
+   *[user] { $actor } canceled the appointment.
+}{ $has_reason ->
+    [yes] {" "}Reason: { $reason }
+   *[no] {""}
+}
+fact-done = The appointment is over.
+fact-deadline_passed = The time to answer is over.
+
+## What was done, beside the answers that version 1's clients show.
+
+did-cancel = The appointment is canceled.
+did-remove = This person no longer takes part.
+did-leave = You no longer take part.
+did-join = You take part in the appointment.
+did-join-before = You take part in this appointment already.
+did-sign-out = You are signed out.

@@ -1,0 +1,113 @@
+# 사람이 읽는 모든 글. 해요체로, 무엇을 하면 되는지 알려 줘요.
+# JOSA(말, "받침 뒤/받침 없이")는 앞말의 끝소리에 맞는 조사를 골라요.
+
+## 오류: 이름은 src/error.rs의 코드예요.
+
+# wait, wait_unit: 얼마 뒤에 다시 하면 되는지.
+wait = { $wait_unit ->
+    [second] { $wait }초 뒤에
+    [minute] { $wait }분 뒤에
+    [hour] { $wait }시간 뒤에
+   *[none] 잠시 뒤에
+}
+
+BAD_REQUEST = 요청을 이해하지 못했어요. 앱을 최신 버전으로 업데이트하고 다시 시도해 주세요.
+VALIDATION_ERROR = 입력한 내용에 맞지 않는 곳이 있어요. 확인하고 다시 시도해 주세요.
+BODY_TOO_LONG = 메시지가 너무 길어요. 여러 번에 나눠 보내 주세요.
+AUTH_TOKEN_MISSING = 로그인이 필요해요. 로그인하고 다시 시도해 주세요.
+AUTH_TOKEN_EXPIRED = 로그인이 만료됐어요. 다시 로그인해 주세요.
+AUTH_TOKEN_INVALID = 로그인 정보를 확인할 수 없어요. 다시 로그인해 주세요.
+AUTH_PHONE_CODE_INVALID = 인증번호가 맞지 않아요. 받은 번호를 다시 확인해 주세요.
+AUTH_PHONE_CODE_EXPIRED = 이 인증번호는 더 이상 쓸 수 없어요. 새 인증번호를 받아 주세요.
+AUTH_PROOF_REQUIRED = 전화번호 인증이 필요해요. 인증번호를 받아 입력해 주세요.
+FORBIDDEN = 이 일을 할 권한이 없어요. 약속을 만든 분에게 부탁해 주세요.
+NOT_FOUND = 찾는 것이 여기에 없어요. 주소를 확인해 주세요.
+METHOD_NOT_ALLOWED = 이 주소에서는 할 수 없는 요청이에요. 앱을 최신 버전으로 업데이트해 주세요.
+EVENT_NOT_FOUND = 약속을 찾을 수 없어요. 참여하고 있는 약속인지 확인해 주세요.
+USER_NOT_FOUND = 사용자를 찾을 수 없어요. 상대를 다시 확인해 주세요.
+INVITE_INVALID = 이 초대 링크는 쓸 수 없어요. 초대한 분에게 새 링크를 받아 주세요.
+EVENT_STATE = { $status ->
+    [PROPOSED] 아직 확정되지 않은 약속이라 할 수 없어요. 확정된 뒤에 다시 시도해 주세요.
+    [CONFIRMED] 이미 확정된 약속이라 할 수 없어요. 약속을 새로고침해 주세요.
+    [CANCELED] 취소된 약속이라 할 수 없어요. 새 약속을 만들어 주세요.
+    [DONE] 이미 끝난 약속이라 할 수 없어요. 새 약속을 만들어 주세요.
+   *[other] 약속의 지금 상태에서는 할 수 없어요. 약속을 새로고침해 주세요.
+}
+EVENT_FULL = 자리가 모두 찼어요. 약속을 만든 분에게 문의해 주세요.
+NOT_JOINED = 아직 이 대화방에 들어가지 않았어요. 대화방을 열고 다시 시도해 주세요.
+KEY_CONFLICT = 같은 키로 다른 메시지가 이미 등록됐어요. 새 메시지로 다시 보내 주세요.
+KEY_EXPIRED = 이 메시지가 전에 전송됐는지 확인할 수 없어요. 대화를 보고, 없으면 다시 써서 보내 주세요.
+POSITION_UNKNOWN = 서버에 없는 위치부터 이어 보려고 했어요. 대화방을 다시 열어 주세요.
+FRAME_TOO_BIG = 한 번에 보내기에는 너무 커요. 크기를 줄여서 보내 주세요.
+RATE_LIMIT_EXCEEDED = 요청이 너무 많아요. { wait } 다시 시도해 주세요.
+TOO_MANY_SOCKETS = 동시에 연결된 기기가 너무 많아요. 다른 기기에서 앱을 닫고 다시 시도해 주세요.
+UNAVAILABLE = 지금은 처리할 수 없어요. { wait } 다시 시도해 주세요.
+INTERNAL_ERROR = 서버에 문제가 생겼어요. { wait } 다시 시도해 주세요.
+
+event-host-only = 약속을 만든 사람만 할 수 있어요. 그분에게 부탁해 주세요.
+event-host-stays = 약속을 만든 사람은 나갈 수 없어요. 대신 약속을 취소할 수 있어요.
+message-blank = 빈 메시지는 보낼 수 없어요. 내용을 입력해 주세요.
+message-too-long = 메시지가 너무 길어요. 한 번에 { $max_chars }자까지 보낼 수 있어요.
+phone-invalid = 올바른 전화번호가 아니에요. 010-1234-5678처럼 입력해 주세요.
+name-invalid = 쓸 수 없는 이름이에요. 한 줄에 1자에서 100자까지로 지어 주세요.
+phone-unknown = 이 전화번호로 가입한 사람이 없어요. 번호를 확인하거나 먼저 가입해 주세요.
+account-not-active = 지금은 쓸 수 없는 계정이에요. 서비스를 운영하는 곳에 문의해 주세요.
+participant-gone = 더 이상 이 약속에 참여하지 않아요. 다시 참여하려면 초대 링크를 받아 주세요.
+reply-to-unknown = 답장하려는 메시지를 찾을 수 없어요. 답장 없이 보내 주세요.
+too-many-rooms = 한 번에 열 수 있는 대화방은 { $limit }개까지예요. 다른 대화방을 닫고 다시 시도해 주세요.
+token-of-other-user = 다른 사람의 로그인으로는 이어 쓸 수 없어요. 연결을 끊고 다시 연결해 주세요.
+subprotocol-unknown = 서버가 모르는 연결 방식이에요. 앱을 최신 버전으로 업데이트해 주세요.
+origin-not-allowed = 이 사이트에서는 연결할 수 없어요. 공식 앱이나 사이트에서 이용해 주세요.
+
+## 사실: 대화 안에 보이는 알림. 이름은 src/domain/fact.rs의 변화예요.
+
+person = { $name }님
+person-unknown = 알 수 없는 사용자
+field-title = 제목
+field-description = 설명
+field-location = 장소
+field-time = 시간
+field-other = 그 밖의 내용
+
+fact-restored = 서버를 예전 백업으로 되돌렸어요. 약속은 지금 보이는 대로예요.
+fact-event_created = { $actor }{ JOSA($actor, "이/가") } ‘{ $title }’ 약속을 만들었어요.
+fact-event_updated = { $what ->
+    [title] { $actor }{ JOSA($actor, "이/가") } 제목을 ‘{ $value }’{ JOSA($value, "으로/로") } 바꿨어요.
+    [location] { $actor }{ JOSA($actor, "이/가") } 장소를 ‘{ $value }’{ JOSA($value, "으로/로") } 바꿨어요.
+   *[fields] { $actor }{ JOSA($actor, "이/가") } 약속을 바꿨어요: { $fields }
+}
+fact-participant_added = { $by ->
+    [server] { $user }{ JOSA($user, "이/가") } 약속에 추가됐어요.
+   *[user] { $actor }{ JOSA($actor, "이/가") } { $user }{ JOSA($user, "을/를") } 약속에 추가했어요.
+}
+fact-participant_joined = { $user }{ JOSA($user, "이/가") } 들어왔어요.
+fact-participant_left = { $user }{ JOSA($user, "이/가") } 나갔어요.
+fact-participant_removed = { $by ->
+    [server] { $user }{ JOSA($user, "이/가") } 약속에서 빠졌어요.
+   *[user] { $actor }{ JOSA($actor, "이/가") } { $user }{ JOSA($user, "을/를") } 내보냈어요.
+}
+fact-accepted = { $user }{ JOSA($user, "이/가") } 참석하기로 했어요.
+fact-declined = { $user }{ JOSA($user, "은/는") } 참석하지 않기로 했어요.{ $has_reason ->
+    [yes] {" "}이유: { $reason }
+   *[no] {""}
+}
+fact-confirmed = 약속이 확정됐어요.
+fact-unconfirmed = 약속이 바뀌어서 확정이 풀렸어요. 참석할지 다시 알려 주세요.
+fact-canceled = { $by ->
+    [server] 약속이 취소됐어요.
+   *[user] { $actor }{ JOSA($actor, "이/가") } 약속을 취소했어요.
+}{ $has_reason ->
+    [yes] {" "}이유: { $reason }
+   *[no] {""}
+}
+fact-done = 약속이 끝났어요.
+fact-deadline_passed = 답할 수 있는 시간이 지났어요.
+
+## What was done, beside the answers that version 1's clients show.
+
+did-cancel = 약속을 취소했어요.
+did-remove = 참여자를 약속에서 내보냈어요.
+did-leave = 약속에서 나왔어요.
+did-join = 약속에 참여했어요.
+did-join-before = 이미 참여하고 있는 약속이에요.
+did-sign-out = 로그아웃했어요.

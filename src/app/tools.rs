@@ -1,0 +1,160 @@
+//! What the subcommands do with the stores.
+
+use std::{io::Write as _, path::Path};
+
+use anyhow::Context as _;
+use tokio::{runtime, signal::unix::SignalKind};
+
+use super::{App, Overrides};
+use crate::{
+    adapters::{
+        sql::{Sql, events, migrate as migrations},
+        sqlite_log::SqliteLog,
+    },
+    config::{Config, Proof},
+    data_dir::DataDir,
+    domain::{
+        id::EventId,
+        time::Clock,
+    },
+    ports::FactSource as _,
+    realtime::heal::{Healed, Ports, heal},
+    service::{
+        export::{Exported, export_file},
+        facts::SqlFacts,
+    },
+};
+
+/// Events looked at in one go.
+const PAGE: i64 = 500;
+
+/// Runs a server until it is told to stop (SIGINT or SIGTERM).
+///
+/// # Errors
+/// What keeps it from serving, in words for the one who starts it.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    let background = runtime::Builder::new_multi_thread()
+        .thread_name("background")
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let handle = background.handle().clone();
+    let outcome = actix_rt::System::new().block_on(async move {
+        let proof = config.auth.proof;
+        let app = App::build(config, &handle, Overrides::default()).await?;
+        welcome(&app, proof)?;
+        app.run(stopped()).await
+    });
+    background.shutdown_timeout(std::time::Duration::from_secs(1));
+    outcome
+}
+
+/// Tells a person where the server is and how to sign in.
+fn welcome(app: &App, proof: Proof) -> std::io::Result<()> {
+    let how = match proof {
+        Proof::Code => "with a phone number; the one-time code is printed here",
+        Proof::None => "with any phone number, without a code (development)",
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "timingle {} is running", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  address   http://{}", app.address())?;
+    writeln!(out, "  data      {}", app.data_dir().display())?;
+    writeln!(out, "  sign in   {how}")?;
+    writeln!(out, "  talk      timingle chat --server {}", app.public_url())?;
+    writeln!(out, "  stop      Ctrl-C")?;
+    out.flush()
+}
+
+/// Resolves at SIGINT or SIGTERM.
+async fn stopped() {
+    let signals = (tokio::signal::unix::signal(SignalKind::interrupt()), tokio::signal::unix::signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+        tracing::error!("signals cannot be received; only SIGKILL stops this server");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Runs the migrations that the relational store lacks; with `dry_run` only names them.
+///
+/// # Errors
+/// The store is in use, or a migration fails.
+pub async fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<Vec<String>> {
+    let data_dir = DataDir::open(&config.data.dir)?;
+    let app_db = data_dir.path().join("app.db");
+    let names = if dry_run { migrations::pending(&app_db).await? } else { migrations::migrate(&app_db).await? };
+    Ok(names)
+}
+
+/// Writes the whole record of `event` to `out`, also beside a running server.
+///
+/// # Errors
+/// There is no such event, its log is damaged, or the file cannot be written.
+pub async fn export(config: &Config, event: EventId, out: &Path) -> anyhow::Result<Exported> {
+    let dir = &config.data.dir;
+    let app_db = dir.join("app.db");
+    anyhow::ensure!(app_db.exists(), "{} holds no timingle data (data.dir says where to look)", dir.display());
+    let sql = Sql::open(&app_db, 1, config.data.pool_timeout).await?;
+    let snapshot = SqlFacts::new(sql).load(event).await.with_context(|| format!("event {event}"))?;
+    let chat_db = dir.join("chat.db");
+    let log = tokio::task::spawn_blocking(move || SqliteLog::open_read_only(&chat_db)).await??;
+    export_file(&log, event, snapshot.event.room, out)
+        .await
+        .with_context(|| format!("event {event} cannot be exported"))
+}
+
+/// What a repair found and did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Events looked at.
+    pub events: u64,
+    /// Events that could not be brought to one state; the log lines say why.
+    pub failed: u64,
+    /// What was done to the others.
+    pub healed: Healed,
+}
+
+/// Brings every event's log and store to one state, after a restore of either.
+/// `progress` hears of each hundred events.
+///
+/// # Errors
+/// The stores are in use or cannot be opened.
+pub async fn repair(config: &Config, mut progress: impl FnMut(u64)) -> anyhow::Result<Repaired> {
+    let data_dir = DataDir::open(&config.data.dir)?;
+    let app_db = data_dir.path().join("app.db");
+    migrations::migrate(&app_db).await?;
+    let sql = Sql::open(&app_db, 2, config.data.pool_timeout).await?;
+    let chat_db = data_dir.path().join("chat.db");
+    let log = std::sync::Arc::new(tokio::task::spawn_blocking(move || SqliteLog::open(&chat_db)).await??);
+    let ports = Ports {
+        log: log.clone(),
+        facts: std::sync::Arc::new(SqlFacts::new(sql.clone())),
+        clock: Clock::system(),
+    };
+    let mut repaired = Repaired::default();
+    let mut after = EventId(0);
+    loop {
+        let ids = events::ids_after(&mut *sql.get().await?, after, PAGE).await?;
+        let Some(last) = ids.last() else { break };
+        after = *last;
+        for event in ids {
+            match heal(&ports, event).await {
+                Ok(healed) => repaired.healed += healed,
+                Err(error) => {
+                    repaired.failed += 1;
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(event.id = %event, error, "event {event} cannot be repaired");
+                }
+            }
+            repaired.events += 1;
+            if repaired.events % 100 == 0 {
+                progress(repaired.events);
+            }
+        }
+    }
+    log.close().await;
+    Ok(repaired)
+}

@@ -1,0 +1,113 @@
+//! An event as clients read it, the same over HTTP and over the socket.
+
+use serde::Serialize;
+
+use super::{
+    event::{Answer, Event, EventStatus, Participant, Role},
+    id::{EventId, UserId},
+    time::Micros,
+};
+
+/// A person as other participants see one: no phone number, no address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PersonView {
+    /// Who.
+    pub id: UserId,
+    /// Display name; empty only for somebody whose account is gone.
+    pub name: String,
+}
+
+/// A participant as other participants see one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParticipantView {
+    /// Who, and the display name.
+    #[serde(flatten)]
+    pub person: PersonView,
+    /// What to the event.
+    pub role: Role,
+    /// With which answer.
+    pub answer: Answer,
+    /// Version 1's word for an accepted answer.
+    pub confirmed: bool,
+    /// When it was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<Micros>,
+}
+
+/// An event as clients of both versions read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventView {
+    /// Its number, which also names its room.
+    pub id: EventId,
+    /// Its title.
+    pub title: String,
+    /// What it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// When it begins.
+    pub start_time: Micros,
+    /// When it ends.
+    pub end_time: Micros,
+    /// IANA name of the zone its times are meant in.
+    pub timezone: String,
+    /// Where it is in its life.
+    pub status: EventStatus,
+    /// The host's number.
+    pub creator_id: UserId,
+    /// The host.
+    pub creator: PersonView,
+    /// Everyone but the host, whom version 1's app counts apart.
+    pub participants: Vec<ParticipantView>,
+    /// How many changes it has had; grows with each.
+    pub fact_no: u64,
+    /// When it came to be.
+    pub created_at: Micros,
+    /// When it last changed.
+    pub updated_at: Micros,
+}
+
+/// `participant` with the name that `name_of` gives.
+pub fn participant_view(
+    participant: &Participant,
+    name_of: &dyn Fn(UserId) -> Option<String>,
+) -> ParticipantView {
+    let accepted = participant.answer == Answer::Accepted;
+    ParticipantView {
+        person: PersonView { id: participant.user, name: name_of(participant.user).unwrap_or_default() },
+        role: participant.role,
+        answer: participant.answer,
+        confirmed: accepted,
+        confirmed_at: participant.answered_at.filter(|_| accepted),
+    }
+}
+
+/// `event` with those who take part, in the order given.
+pub fn event_view(
+    event: &Event,
+    participants: &[Participant],
+    name_of: &dyn Fn(UserId) -> Option<String>,
+) -> EventView {
+    EventView {
+        id: event.id,
+        title: event.title.clone(),
+        description: event.description.clone(),
+        location: event.location.clone(),
+        start_time: event.start_time,
+        end_time: event.end_time,
+        timezone: event.timezone.clone(),
+        status: event.status,
+        creator_id: event.creator,
+        creator: PersonView { id: event.creator, name: name_of(event.creator).unwrap_or_default() },
+        participants: participants
+            .iter()
+            .filter(|participant| participant.role == Role::Guest)
+            .map(|participant| participant_view(participant, name_of))
+            .collect(),
+        fact_no: event.fact_no,
+        created_at: event.created_at,
+        updated_at: event.updated_at,
+    }
+}

@@ -1,0 +1,304 @@
+//! The bounded bytes that wait for one socket.
+//!
+//! All that is told to a socket goes through its one outbox, in one order. It
+//! never waits: when its limit is passed the client is slow, what waits is
+//! dropped, and the socket is closed (4002); the client catches up when it
+//! comes back. How bytes reach the socket is hidden in here.
+
+use std::{collections::VecDeque, io::IoSlice, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt as _},
+    sync::Notify,
+    time::timeout,
+};
+
+use super::protocol::{CloseCode, frame};
+
+/// Buffers handed to the kernel in one call; Linux takes at most 1,024.
+const BUFFERS_PER_WRITE: usize = 64;
+
+/// How long the close frame may take once it is queued.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bytes waiting for one socket. Clones share them.
+#[derive(Clone)]
+pub struct Outbox {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    limit: usize,
+    queue: Mutex<Queue>,
+    /// Told when there is something to write.
+    filled: Notify,
+    /// Told when something was written.
+    drained: Notify,
+    /// Told when the outbox is closed.
+    ended: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    frames: VecDeque<Bytes>,
+    /// Bytes of `frames` that are not written yet.
+    bytes: usize,
+    /// Bytes of the first frame that are written.
+    written: usize,
+    /// Frames, from the first on, that a write in progress may be taking.
+    lent: usize,
+    end: Option<CloseCode>,
+}
+
+/// The outbox takes nothing more: it is full, or closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the outbox is closed")]
+pub struct Closed;
+
+impl Outbox {
+    /// An empty outbox that may hold `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                limit,
+                queue: Mutex::default(),
+                filled: Notify::new(),
+                drained: Notify::new(),
+                ended: Notify::new(),
+            }),
+        }
+    }
+
+    /// Queues a whole frame. Never waits.
+    ///
+    /// # Errors
+    /// The outbox is closed, or was full and is closed now as slow.
+    pub fn try_push(&self, frame: Bytes) -> Result<(), Closed> {
+        let mut queue = self.shared.queue.lock();
+        if queue.end.is_some() {
+            return Err(Closed);
+        }
+        if queue.bytes + frame.len() > self.shared.limit {
+            queue.abandon();
+            queue.end(CloseCode::Slow);
+            drop(queue);
+            crate::metrics::outbox_full();
+            self.notify_end();
+            return Err(Closed);
+        }
+        queue.push(frame);
+        drop(queue);
+        self.shared.filled.notify_one();
+        Ok(())
+    }
+
+    /// Queues a close frame behind what waits; nothing more is taken. The first code stands.
+    pub fn close(&self, code: CloseCode) {
+        {
+            let mut queue = self.shared.queue.lock();
+            if queue.end.is_some() {
+                return;
+            }
+            queue.end(code);
+        }
+        self.notify_end();
+    }
+
+    /// With which code the outbox was closed, if it was.
+    pub fn closed(&self) -> Option<CloseCode> {
+        self.shared.queue.lock().end
+    }
+
+    /// Bytes that wait.
+    pub fn waiting(&self) -> usize {
+        self.shared.queue.lock().bytes
+    }
+
+    /// Returns once the outbox is closed.
+    pub async fn ended(&self) -> CloseCode {
+        loop {
+            let ended = self.shared.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if let Some(code) = self.closed() {
+                return code;
+            }
+            ended.await;
+        }
+    }
+
+    /// Returns once less than a quarter of the limit waits, or the outbox is closed:
+    /// the moment to queue another large answer.
+    pub async fn has_room(&self) {
+        loop {
+            let drained = self.shared.drained.notified();
+            tokio::pin!(drained);
+            drained.as_mut().enable();
+            if self.waiting() < self.shared.limit / 4 || self.closed().is_some() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Writes what is queued to `socket` until the close frame is out. Returns the code
+    /// it closed with.
+    ///
+    /// A socket that takes nothing for `stall` is slow; one that fails is gone.
+    pub async fn write_to(&self, mut socket: impl AsyncWrite + Unpin, stall: Duration) -> CloseCode {
+        loop {
+            let (batch, end) = {
+                let mut queue = self.shared.queue.lock();
+                (queue.lend(), queue.end)
+            };
+            if batch.is_empty() {
+                if let Some(code) = end {
+                    // The peer may be gone already; there is nobody to tell.
+                    let _ = timeout(CLOSE_TIMEOUT, socket.shutdown()).await;
+                    return code;
+                }
+                self.shared.filled.notified().await;
+                continue;
+            }
+            let patience = if end.is_some() { stall.min(CLOSE_TIMEOUT) } else { stall };
+            let slices: Vec<IoSlice<'_>> = batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
+            match timeout(patience, socket.write_vectored(&slices)).await {
+                Ok(Ok(written @ 1..)) => {
+                    self.shared.queue.lock().advance(written);
+                    self.shared.drained.notify_waiters();
+                }
+                Ok(Ok(0) | Err(_)) => {
+                    self.give_up(CloseCode::Normal);
+                    return self.closed().unwrap_or(CloseCode::Normal);
+                }
+                Err(_) => {
+                    self.give_up(CloseCode::Slow);
+                    return self.closed().unwrap_or(CloseCode::Slow);
+                }
+            }
+        }
+    }
+
+    /// Drops what waits: the socket will not take it.
+    fn give_up(&self, code: CloseCode) {
+        {
+            let mut queue = self.shared.queue.lock();
+            queue.frames.clear();
+            queue.bytes = 0;
+            if queue.end.is_none() {
+                queue.end = Some(code);
+            }
+        }
+        self.notify_end();
+    }
+
+    fn notify_end(&self) {
+        self.shared.filled.notify_one();
+        self.shared.drained.notify_waiters();
+        self.shared.ended.notify_waiters();
+    }
+}
+
+impl Queue {
+    fn push(&mut self, frame: Bytes) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    fn end(&mut self, code: CloseCode) {
+        self.push(frame::close(code));
+        self.end = Some(code);
+    }
+
+    /// Drops all but the frames that may be on their way: the next one must start where they end.
+    fn abandon(&mut self) {
+        self.frames.truncate(self.lent.max(usize::from(self.written > 0)));
+        self.bytes = self.frames.iter().map(Bytes::len).sum::<usize>() - self.written;
+    }
+
+    fn lend(&mut self) -> Vec<Bytes> {
+        self.lent = self.frames.len().min(BUFFERS_PER_WRITE);
+        let mut frames = self.frames.iter().take(self.lent);
+        let first = frames.next().map(|frame| frame.slice(self.written..));
+        first.into_iter().chain(frames.cloned()).collect()
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.lent = 0;
+        self.bytes = self.bytes.saturating_sub(written);
+        self.written += written;
+        while let Some(frame) = self.frames.front()
+            && self.written >= frame.len()
+        {
+            self.written -= frame.len();
+            self.frames.pop_front();
+        }
+        if self.frames.is_empty() {
+            self.written = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::io::AsyncReadExt as _;
+
+    use super::{Closed, Outbox};
+    use crate::realtime::protocol::{CloseCode, frame};
+
+    const STALL: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn everything_arrives_in_order_and_then_the_close_frame() {
+        let outbox = Outbox::new(1_000_000);
+        let mut expected = Vec::new();
+        for n in 0..500_u32 {
+            let bytes = Bytes::from(n.to_be_bytes().repeat(50));
+            expected.extend_from_slice(&bytes);
+            outbox.try_push(bytes).unwrap();
+        }
+        outbox.close(CloseCode::Shutdown);
+        assert_eq!(outbox.try_push(Bytes::from_static(b"late")), Err(Closed));
+        expected.extend_from_slice(&frame::close(CloseCode::Shutdown));
+        let (near, mut far) = tokio::io::duplex(100);
+        let writer = tokio::spawn(async move { outbox.write_to(near, STALL).await });
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.unwrap();
+        assert!(read == expected);
+        assert_eq!(writer.await.unwrap(), CloseCode::Shutdown);
+    }
+
+    #[tokio::test]
+    async fn overflow_keeps_the_frame_that_is_half_out_and_says_slow() {
+        let outbox = Outbox::new(300);
+        let (near, mut far) = tokio::io::duplex(10);
+        outbox.try_push(Bytes::from(vec![1; 100])).unwrap();
+        let writer = {
+            let outbox = outbox.clone();
+            tokio::spawn(async move { outbox.write_to(near, STALL).await })
+        };
+        let mut read = vec![0; 10];
+        far.read_exact(&mut read).await.unwrap();
+        outbox.try_push(Bytes::from(vec![2; 150])).unwrap();
+        assert_eq!(outbox.try_push(Bytes::from(vec![3; 150])), Err(Closed));
+        far.read_to_end(&mut read).await.unwrap();
+        let mut expected = vec![1; 100];
+        expected.extend_from_slice(&frame::close(CloseCode::Slow));
+        assert_eq!(read, expected);
+        assert_eq!(writer.await.unwrap(), CloseCode::Slow);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn socket_that_takes_nothing_is_slow() {
+        let outbox = Outbox::new(1_000);
+        let (near, _far) = tokio::io::duplex(10);
+        outbox.try_push(Bytes::from(vec![1; 100])).unwrap();
+        assert_eq!(outbox.write_to(near, STALL).await, CloseCode::Slow);
+        assert_eq!((outbox.waiting(), outbox.closed()), (0, Some(CloseCode::Slow)));
+    }
+}

@@ -1,0 +1,361 @@
+//! Finds, starts, rebuilds and lets go of the rooms of this node.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::{runtime, sync::watch, time::timeout};
+
+use super::{
+    heal::{self, HealError, Healed, Ports},
+    room::{Attached, RoomError, RoomHandle, Settings, Times},
+    roster::SessionId,
+};
+use crate::{
+    config,
+    domain::{id::EventId, time::Clock},
+    error::{Coded, ErrorCode},
+    ports::{FactSource, RoomLog, SourceError},
+};
+
+/// How long one start may take; those who wait for it are told `UNAVAILABLE` then.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest pause before a room that keeps failing is built again.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Events looked at in one sweep.
+const SWEEP_PAGE: usize = 100;
+
+/// The rooms of this node. Clones share them.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    ports: Ports,
+    settings: Settings,
+    times: Times,
+    arbiters: Vec<actix::ArbiterHandle>,
+    background: runtime::Handle,
+    generation: AtomicU64,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    slots: HashMap<EventId, Slot>,
+    /// Rooms that panicked lately: how often in a row, and when last.
+    falls: HashMap<EventId, (u32, Instant)>,
+}
+
+type Started = Option<Result<RoomHandle, HealError>>;
+
+enum Slot {
+    Starting(watch::Receiver<Started>),
+    Live(RoomHandle),
+}
+
+/// A fact is committed but not yet in the log: it will be, the answer need not wait.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The room could not start.
+    #[error("the event's room cannot start")]
+    Start(#[source] HealError),
+    /// The room did not get it into the log in time.
+    #[error("the event's room did not record the fact in time")]
+    Room(#[source] RoomError),
+}
+
+impl Coded for RecordError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Start(error) => error.code(),
+            Self::Room(error) => error.code(),
+        }
+    }
+}
+
+impl Registry {
+    /// A registry without rooms; those it starts live on `arbiters`, their starts run on `background`.
+    pub fn new(
+        log: Arc<dyn RoomLog>,
+        facts: Arc<dyn FactSource>,
+        clock: Clock,
+        arbiters: Vec<actix::ArbiterHandle>,
+        background: runtime::Handle,
+        config: &config::Config,
+    ) -> Self {
+        let (room, limits) = (&config.room, &config.limits);
+        let settings = Settings {
+            tail_entries: room.tail_entries,
+            tail_bytes: room.tail_bytes,
+            append_entries: room.append_entries,
+            append_bytes: room.append_bytes,
+            pending_entries: room.pending_entries,
+            key_window: room.key_window,
+            answer_bytes: limits.answer_bytes,
+            history_page: limits.history_page,
+        };
+        let times = Times {
+            idle_after: room.idle_after,
+            heartbeat: config.session.heartbeat,
+            answer: room.publish_timeout,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                ports: Ports { log, facts, clock },
+                settings,
+                times,
+                arbiters,
+                background,
+                generation: AtomicU64::new(1),
+                book: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The room of `event`, started if need be. However many ask, it starts once; a caller
+    /// that goes away hinders nobody.
+    ///
+    /// # Errors
+    /// It cannot start, or not in time.
+    pub async fn room(&self, event: EventId) -> Result<RoomHandle, HealError> {
+        let mut started = {
+            let mut book = self.shared.book.lock();
+            match book.slots.get(&event) {
+                Some(Slot::Live(room)) if room.is_alive() => return Ok(room.clone()),
+                Some(Slot::Starting(started)) => started.clone(),
+                Some(Slot::Live(_)) | None => {
+                    let pause = book.backoff(event);
+                    let (tell, started) = watch::channel(None);
+                    book.slots.insert(event, Slot::Starting(started.clone()));
+                    self.shared.background.spawn(self.clone().start(event, pause, tell));
+                    started
+                }
+            }
+        };
+        let heard = timeout(START_TIMEOUT, started.wait_for(Option::is_some)).await;
+        match heard {
+            Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(HealError::Unfinished)),
+            // The start panicked, or takes too long.
+            Ok(Err(_)) | Err(_) => Err(HealError::Unfinished),
+        }
+    }
+
+    /// The room of `event` if it is live now.
+    pub fn live(&self, event: EventId) -> Option<RoomHandle> {
+        match self.shared.book.lock().slots.get(&event) {
+            Some(Slot::Live(room)) if room.is_alive() => Some(room.clone()),
+            _ => None,
+        }
+    }
+
+    async fn start(self, event: EventId, pause: Duration, tell: watch::Sender<Started>) {
+        // Whatever becomes of this task, the slot must not stay in the way.
+        let guard = StartGuard { registry: self.clone(), event, done: false };
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let generation = self.shared.generation.fetch_add(1, Ordering::Relaxed);
+        let started = RoomHandle::start(
+            self.arbiter(event),
+            self.clone(),
+            self.shared.ports.clone(),
+            event,
+            generation,
+            &self.shared.settings,
+            self.shared.times.clone(),
+        );
+        let outcome = timeout(START_TIMEOUT, started).await.unwrap_or(Err(HealError::Unfinished));
+        match &outcome {
+            Ok(room) => guard.live(room.clone()),
+            Err(error) => {
+                if !matches!(error, HealError::Source(source) if matches!(**source, SourceError::NotFound)) {
+                    let error: &dyn std::error::Error = error;
+                    tracing::warn!(event.id = %event, error, "room {event} cannot start");
+                }
+                drop(guard);
+            }
+        }
+        tell.send_replace(Some(outcome));
+    }
+
+    fn arbiter(&self, event: EventId) -> &actix::ArbiterHandle {
+        let index = usize::try_from(event.0.unsigned_abs()).unwrap_or(0) % self.shared.arbiters.len();
+        &self.shared.arbiters[index]
+    }
+
+    /// Takes an idle room off the books, if it still is the one that asks: then nobody can
+    /// get at it any more, and it may stop. Who had its handle already asks again.
+    pub(crate) fn let_go(&self, event: EventId, generation: u64) -> bool {
+        let mut book = self.shared.book.lock();
+        match book.slots.get(&event) {
+            Some(Slot::Live(room)) if room.generation() == generation => {
+                book.slots.remove(&event);
+                book.falls.remove(&event);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A room panicked: builds it again from the log, after a pause that grows, and gives it
+    /// its sessions back.
+    pub(crate) fn died(&self, event: EventId, generation: u64, survivors: Vec<(SessionId, Attached)>) {
+        {
+            let mut book = self.shared.book.lock();
+            if let Some(Slot::Live(room)) = book.slots.get(&event)
+                && room.generation() == generation
+            {
+                book.slots.remove(&event);
+            }
+            let (count, last) = book.falls.entry(event).or_insert((0, Instant::now()));
+            *count = if last.elapsed() > Duration::from_secs(60) { 1 } else { *count + 1 };
+            *last = Instant::now();
+        }
+        crate::metrics::room_restarted();
+        tracing::error!(event.id = %event, sessions = survivors.len(), "room {event} panicked, building it again");
+        let registry = self.clone();
+        self.shared.background.spawn(async move { registry.rebuild(event, survivors).await });
+    }
+
+    async fn rebuild(self, event: EventId, mut survivors: Vec<(SessionId, Attached)>) {
+        let mut pause = Duration::from_millis(50);
+        while !survivors.is_empty() {
+            if let Ok(room) = self.room(event).await {
+                match room.adopt(survivors) {
+                    Ok(()) => return,
+                    Err(back) => survivors = back,
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_BACKOFF);
+            survivors.retain(|(_, attached)| attached.outbox.closed().is_none());
+        }
+    }
+
+    /// Returns once the fact `fact_no` of `event` is in the log.
+    ///
+    /// # Errors
+    /// Not in time; the sweeper goes on trying.
+    pub async fn record(&self, event: EventId, fact_no: u64) -> Result<(), RecordError> {
+        for _ in 0..3 {
+            let room = self.room(event).await.map_err(RecordError::Start)?;
+            match room.record(fact_no).await {
+                // It was let go of, or fell, in between.
+                Err(RoomError::Unavailable) if !room.is_alive() => tokio::time::sleep(RoomError::RETRY).await,
+                outcome => return outcome.map_err(RecordError::Room),
+            }
+        }
+        Err(RecordError::Room(RoomError::Unavailable))
+    }
+
+    /// Brings the event's log and store to one state before the event changes, so that
+    /// a change after a restore takes a number that the log has not used. A log that is
+    /// away does not hinder the change.
+    pub async fn before_change(&self, event: EventId) {
+        let _ = self.room(event).await;
+    }
+
+    /// Brings every given event's log and store to one state.
+    ///
+    /// # Errors
+    /// It cannot be done for this event.
+    pub async fn heal(&self, event: EventId) -> Result<Healed, HealError> {
+        heal::heal(&self.shared.ports, event).await
+    }
+
+    /// Looks for ever, every `interval`, for facts not known to be in the log, and records them.
+    pub async fn sweep(self, interval: Duration) {
+        let mut away = false;
+        loop {
+            tokio::time::sleep(interval).await;
+            match self.shared.ports.facts.unmarked(SWEEP_PAGE).await {
+                Ok(events) => {
+                    away = false;
+                    crate::metrics::facts_pending(events.len());
+                    for event in events {
+                        self.sweep_event(event).await;
+                    }
+                }
+                Err(error) if !away => {
+                    away = true;
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(error, "the sweeper cannot look for facts");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn sweep_event(&self, event: EventId) {
+        let Ok(snapshot) = self.shared.ports.facts.load(event).await else { return };
+        if self.record(event, snapshot.event.fact_no).await.is_ok() {
+            // The room has the facts; what is left is to write their places down.
+            if let Err(error) = self.heal(event).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(event.id = %event, error, "facts of event {event} cannot be marked");
+            }
+        }
+    }
+
+    /// Returns once no room waits for the log.
+    pub async fn quiesce(&self) {
+        let rooms: Vec<RoomHandle> = {
+            let book = self.shared.book.lock();
+            let live = book.slots.values().filter_map(|slot| match slot {
+                Slot::Live(room) => Some(room.clone()),
+                Slot::Starting(_) => None,
+            });
+            live.collect()
+        };
+        futures_util::future::join_all(rooms.iter().map(RoomHandle::quiet)).await;
+    }
+
+    /// How many rooms are live.
+    pub fn live_count(&self) -> usize {
+        self.shared.book.lock().slots.len()
+    }
+}
+
+impl Book {
+    /// How long a room that fell lately has to wait before it is built again.
+    fn backoff(&mut self, event: EventId) -> Duration {
+        let Some((count, last)) = self.falls.get(&event).copied() else { return Duration::ZERO };
+        if last.elapsed() > Duration::from_secs(60) {
+            self.falls.remove(&event);
+            return Duration::ZERO;
+        }
+        let pause = Duration::from_millis(100).saturating_mul(1 << count.saturating_sub(2).min(10));
+        if count < 2 { Duration::ZERO } else { pause.min(MAX_BACKOFF).saturating_sub(last.elapsed()) }
+    }
+}
+
+struct StartGuard {
+    registry: Registry,
+    event: EventId,
+    done: bool,
+}
+
+impl StartGuard {
+    fn live(mut self, room: RoomHandle) {
+        self.done = true;
+        self.registry.shared.book.lock().slots.insert(self.event, Slot::Live(room));
+    }
+}
+
+impl Drop for StartGuard {
+    fn drop(&mut self) {
+        if !self.done {
+            self.registry.shared.book.lock().slots.remove(&self.event);
+        }
+    }
+}

@@ -1,0 +1,590 @@
+//! One actor per live room: order is decided here and nowhere else.
+//!
+//! A command passes rights and limits, waits in the pending batch, is appended
+//! to the log (one append in flight), and only then is told to the sessions and
+//! acknowledged. What the log has not confirmed nobody sees.
+
+mod error;
+mod reply;
+mod start;
+mod state;
+mod tail;
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use actix::{
+    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message,
+    ResponseActFuture, WrapFuture as _, dev::SendError,
+};
+use tokio::{sync::oneshot, time::timeout};
+
+pub use error::RoomError;
+pub use reply::ReplyTo;
+pub(crate) use state::{Attached, Join, OutboxRef, Publish, Settings};
+
+use self::{
+    state::{JoinStep, PageRange, Search, State},
+};
+use super::{
+    heal::{HealError, Ports, append_until_known, jittered, salt},
+    protocol::v2::Window,
+    registry::Registry,
+    roster::SessionId,
+};
+use crate::{
+    domain::{
+        entry::{Entry, Kind},
+        id::{EventId, UserId},
+    },
+    ports::{Appended, FactPage, ReadError, SourceError},
+};
+
+/// Messages waiting for a room's actor. Full means: answer `UNAVAILABLE`, the client repeats.
+const MAILBOX: usize = 1_024;
+
+/// How often a room looks at its deadlines.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Entries read from the log in one go.
+const PAGE: usize = 500;
+
+/// Facts loaded in one go.
+const FACT_PAGE: usize = 200;
+
+/// Searches for keys waiting in one room; more are answered `UNAVAILABLE`.
+const MAX_SEARCHES: usize = 256;
+
+/// The times a room lives by.
+#[derive(Debug, Clone)]
+pub(crate) struct Times {
+    pub(crate) idle_after: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) answer: Duration,
+}
+
+/// How one talks to a live room. Clones talk to the same one.
+#[derive(Clone)]
+pub struct RoomHandle {
+    #[expect(clippy::disallowed_types, reason = "this file owns the actor")]
+    addr: Addr<Room>,
+    generation: u64,
+    answer: Duration,
+}
+
+impl RoomHandle {
+    /// Loads the room of `event` and starts its actor on `arbiter`.
+    pub(crate) async fn start(
+        arbiter: &actix::ArbiterHandle,
+        registry: Registry,
+        ports: Ports,
+        event: EventId,
+        generation: u64,
+        settings: &Settings,
+        times: Times,
+    ) -> Result<Self, HealError> {
+        let state = start::prepare(&ports, event, settings).await?;
+        let answer = times.answer;
+        let addr = Room::start_in_arbiter(arbiter, move |ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            Room {
+                state,
+                ports,
+                times,
+                registry,
+                event,
+                generation,
+                ended: false,
+                loading: false,
+                load_again: false,
+                catching_up: false,
+                recording: Vec::new(),
+                quieting: Vec::new(),
+                searches: VecDeque::new(),
+                searching: false,
+                last_told: Instant::now(),
+                busy_at: Instant::now(),
+            }
+        });
+        Ok(Self { addr, generation, answer })
+    }
+
+    /// Which of the rooms that this node has started this is.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether the actor lives.
+    pub fn is_alive(&self) -> bool {
+        self.addr.connected()
+    }
+
+    /// Attaches a session; when this returns `Ok`, its `joined` push is in its outbox.
+    ///
+    /// # Errors
+    /// The user may not, or the room is not there (any more).
+    pub(crate) async fn join(&self, join: Join) -> Result<(), RoomError> {
+        self.ask(join).await.ok_or(RoomError::Unavailable)?
+    }
+
+    /// Detaches a session. A room too busy to hear of it notices the closed outbox.
+    pub(crate) fn leave(&self, session: SessionId) {
+        let _ = self.addr.try_send(Leave(session));
+    }
+
+    /// Hands a message over; the answer goes to its `reply`.
+    pub(crate) fn publish(&self, publish: Publish) {
+        self.tell(publish);
+    }
+
+    /// Asks for a page of the record; the answer goes to `reply`.
+    pub(crate) fn history(&self, user: UserId, window: Window, limit: Option<usize>, reply: ReplyTo) {
+        self.tell(ReadHistory { user, window, limit, reply });
+    }
+
+    /// Returns once the fact `through` is in the log.
+    ///
+    /// # Errors
+    /// Not within the time a publish may take.
+    pub(crate) async fn record(&self, through: u64) -> Result<(), RoomError> {
+        let (done, heard) = oneshot::channel();
+        self.addr.try_send(Record { through, done }).map_err(|_| RoomError::Unavailable)?;
+        timeout(self.answer, heard).await.ok().and_then(Result::ok).ok_or(RoomError::Unavailable)?
+    }
+
+    /// Returns once nothing in the room waits for the log.
+    pub(crate) async fn quiet(&self) {
+        let (done, heard) = oneshot::channel();
+        if self.addr.try_send(Quiet { done }).is_ok() {
+            let _ = heard.await;
+        }
+    }
+
+    /// Hands over the sessions of a room that panicked.
+    pub(crate) fn adopt(&self, survivors: Vec<(SessionId, Attached)>) -> Result<(), Vec<(SessionId, Attached)>> {
+        self.addr.try_send(Adopt(survivors)).map_err(|error| match error {
+            SendError::Full(Adopt(survivors)) | SendError::Closed(Adopt(survivors)) => survivors,
+        })
+    }
+
+    async fn ask<M>(&self, message: M) -> Option<M::Result>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Room: Handler<M>,
+    {
+        timeout(self.answer, self.addr.send(message)).await.ok()?.ok()
+    }
+
+    /// What is not taken is dropped, and its [`ReplyTo`] says so.
+    fn tell<M>(&self, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        Room: Handler<M>,
+    {
+        let _ = self.addr.try_send(message);
+    }
+}
+
+/// See the module.
+struct Room {
+    state: State,
+    ports: Ports,
+    times: Times,
+    registry: Registry,
+    event: EventId,
+    generation: u64,
+    /// Whether it stops because it was asked to.
+    ended: bool,
+    loading: bool,
+    load_again: bool,
+    catching_up: bool,
+    recording: Vec<(u64, oneshot::Sender<Result<(), RoomError>>)>,
+    quieting: Vec<oneshot::Sender<()>>,
+    searches: VecDeque<Search>,
+    searching: bool,
+    last_told: Instant,
+    busy_at: Instant,
+}
+
+impl Room {
+    /// Appends what waits, unless something is on its way.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        self.busy_at = Instant::now();
+        if self.catching_up {
+            return;
+        }
+        let Some((expected, entries)) = self.state.next_batch(self.ports.clock.now(), salt) else {
+            self.settle_waiters();
+            return;
+        };
+        let (ports, room) = (self.ports.clone(), self.state.event().room);
+        let append = async move { append_until_known(&ports, room, expected, &entries).await };
+        ctx.spawn(append.into_actor(self).map(|outcome, room, ctx| match outcome {
+            Some(Appended { taken, .. }) => room.appended(taken, ctx),
+            None => room.catch_up(ctx),
+        }));
+    }
+
+    fn appended(&mut self, taken: usize, ctx: &mut Context<Self>) {
+        self.last_told = Instant::now();
+        self.state.appended(taken, Instant::now());
+        self.mark_places(ctx);
+        self.pump(ctx);
+    }
+
+    fn mark_places(&mut self, ctx: &mut Context<Self>) {
+        let places = self.state.take_places();
+        if places.is_empty() {
+            return;
+        }
+        crate::metrics::facts_appended(places.len() as u64);
+        let (facts, event) = (self.ports.facts.clone(), self.event);
+        let mark = async move {
+            if let Err(error) = facts.mark(event, &places).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(event.id = %event, error, "facts are in the log but not marked, the sweeper will mark them");
+            }
+        };
+        ctx.spawn(mark.into_actor(self));
+    }
+
+    /// Reads what somebody else appended, and goes on.
+    fn catch_up(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.catching_up, true) {
+            return;
+        }
+        let (ports, room, mut from) = (self.ports.clone(), self.state.event().room, self.state.tip().head.seq + 1);
+        let read = async move {
+            let mut entries: Vec<Entry> = Vec::new();
+            let mut pause = Duration::from_millis(20);
+            loop {
+                tokio::time::sleep(jittered(pause)).await;
+                match ports.log.read(room, from, PAGE).await {
+                    Ok(page) => {
+                        let whole = page.len() == PAGE;
+                        from += page.len() as u64;
+                        entries.extend(page);
+                        if !whole {
+                            return entries;
+                        }
+                        pause = Duration::ZERO;
+                    }
+                    Err(error) => {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(error, "the log cannot be read, trying again");
+                        pause = (pause * 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
+                    }
+                }
+            }
+        };
+        ctx.spawn(read.into_actor(self).map(|entries, room, ctx| {
+            room.catching_up = false;
+            let has_facts = entries.iter().any(|entry| entry.kind == Kind::Fact);
+            room.state.conflicted(entries);
+            room.mark_places(ctx);
+            if has_facts {
+                room.load_facts(ctx);
+            }
+            room.pump(ctx);
+        }));
+    }
+
+    /// Loads facts that the store has and the room has not.
+    fn load_facts(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.loading, true) {
+            self.load_again = true;
+            return;
+        }
+        let (facts, event, after) = (self.ports.facts.clone(), self.event, self.state.last_known_fact());
+        let load = async move { facts.facts(event, after, FACT_PAGE).await };
+        ctx.spawn(load.into_actor(self).map(|page: Result<FactPage, SourceError>, room, ctx| {
+            room.loading = false;
+            match page {
+                Ok(page) => {
+                    let again = std::mem::take(&mut room.load_again) || page.facts.len() == FACT_PAGE;
+                    room.state.queue_facts(page);
+                    if again {
+                        room.load_facts(ctx);
+                    }
+                    room.pump(ctx);
+                }
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(event.id = %room.event, error, "facts cannot be loaded");
+                    room.load_again = false;
+                    for (_, done) in room.recording.drain(..) {
+                        let _ = done.send(Err(RoomError::Unavailable));
+                    }
+                }
+            }
+        }));
+    }
+
+    /// Tells those who wait for facts, or for quiet, what has come true.
+    fn settle_waiters(&mut self) {
+        let known = self.state.tip().fact_no;
+        for (_, done) in self.recording.extract_if(.., |(through, done)| *through <= known || done.is_closed()) {
+            let _ = done.send(Ok(()));
+        }
+        if self.state.is_quiet() && !self.loading {
+            for done in self.quieting.drain(..) {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn take(&mut self, search: Option<Search>, ctx: &mut Context<Self>) {
+        if let Some(search) = search {
+            if self.searches.len() >= MAX_SEARCHES {
+                self.state.search_failed(search);
+            } else {
+                self.searches.push_back(search);
+            }
+        }
+        self.search_next(ctx);
+    }
+
+    /// Looks for the next key in the log.
+    fn search_next(&mut self, ctx: &mut Context<Self>) {
+        if self.searching {
+            return;
+        }
+        let Some(search) = self.searches.pop_front() else { return };
+        self.searching = true;
+        let (log, room) = (self.ports.log.clone(), self.state.event().room);
+        let look = async move {
+            let (author, key) = (search.publish.user, search.publish.key);
+            let mut from = search.from;
+            while from <= search.to {
+                let page = match log.read(room, from, PAGE).await {
+                    Ok(page) => page,
+                    Err(error) => return (search, Err(error)),
+                };
+                let Some(last) = page.last().map(|last| last.seq) else { break };
+                let is_it = |entry: &Entry| {
+                    entry.kind == Kind::Message && entry.author == Some(author) && entry.key == key
+                };
+                if let Some(found) = page.into_iter().find(is_it) {
+                    return (search, Ok(Some(found)));
+                }
+                from = last + 1;
+            }
+            (search, Ok(None))
+        };
+        ctx.spawn(look.into_actor(self).map(
+            |(search, found): (Search, Result<Option<Entry>, ReadError>), room, ctx| {
+                room.searching = false;
+                let again = match found {
+                    Ok(found) => room.state.searched(search, found.as_ref()),
+                    Err(error) => {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(event.id = %room.event, error, "a key cannot be looked for");
+                        room.state.search_failed(search);
+                        None
+                    }
+                };
+                room.take(again, ctx);
+                room.pump(ctx);
+            },
+        ));
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        if self.state.has_deadlines() {
+            self.state.expire(now);
+        }
+        self.state.prune();
+        if now.duration_since(self.last_told) >= self.times.heartbeat {
+            self.last_told = now;
+            self.state.push_head();
+        }
+        self.settle_waiters();
+        let idle = self.state.session_count() == 0 && self.state.is_quiet() && self.recording.is_empty();
+        if !idle || self.loading || self.searching {
+            self.busy_at = now;
+        } else if now.duration_since(self.busy_at) >= self.times.idle_after
+            && self.registry.let_go(self.event, self.generation)
+        {
+            crate::metrics::room_stopped("idle");
+            ctx.stop();
+        }
+    }
+}
+
+impl Actor for Room {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        crate::metrics::room_started();
+        ctx.run_interval(TICK, Self::tick);
+    }
+
+    fn stopping(&mut self, _: &mut Self::Context) -> actix::Running {
+        self.ended = true;
+        actix::Running::Stop
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if !self.ended {
+            crate::metrics::room_stopped("panic");
+            self.registry.died(self.event, self.generation, self.state.take_sessions());
+        }
+    }
+}
+
+impl Message for Join {
+    type Result = Result<(), RoomError>;
+}
+
+impl Handler<Join> for Room {
+    type Result = ResponseActFuture<Self, Result<(), RoomError>>;
+
+    fn handle(&mut self, join: Join, _: &mut Self::Context) -> Self::Result {
+        self.busy_at = Instant::now();
+        let step = self.state.join(&join, None);
+        let (log, room) = (self.ports.log.clone(), self.state.event().room);
+        let look = async move {
+            match (step, join.since) {
+                (Ok(JoinStep::NeedHash(seq)), Some(since)) => {
+                    // Hash of the entry itself; of seq 0 that of the empty log.
+                    let known = if seq == 0 {
+                        Ok(crate::domain::chain::genesis(room) == since.hash)
+                    } else {
+                        log.read(room, seq, 1)
+                            .await
+                            .map(|page| page.first().is_some_and(|entry| entry.hash == since.hash))
+                    };
+                    known.map(|known| Some((join, known))).map_err(|error| {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(error, "a position cannot be looked up");
+                        RoomError::Unavailable
+                    })
+                }
+                (step, _) => step.map(|_| None),
+            }
+        };
+        Box::pin(look.into_actor(self).map(|looked, room, _| match looked? {
+            None => Ok(()),
+            Some((join, known)) => room.state.join(&join, Some(known)).map(|_| ()),
+        }))
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Leave(SessionId);
+
+impl Handler<Leave> for Room {
+    type Result = ();
+
+    fn handle(&mut self, Leave(session): Leave, _: &mut Self::Context) {
+        self.state.leave(session);
+    }
+}
+
+impl Message for Publish {
+    type Result = ();
+}
+
+impl Handler<Publish> for Room {
+    type Result = ();
+
+    fn handle(&mut self, publish: Publish, ctx: &mut Self::Context) {
+        let search = self.state.publish(publish, 0);
+        self.take(search, ctx);
+        self.pump(ctx);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ReadHistory {
+    user: UserId,
+    window: Window,
+    limit: Option<usize>,
+    reply: ReplyTo,
+}
+
+impl Handler<ReadHistory> for Room {
+    type Result = ();
+
+    fn handle(&mut self, asked: ReadHistory, ctx: &mut Self::Context) {
+        let ReadHistory { user, window, limit, reply } = asked;
+        self.busy_at = Instant::now();
+        let range: PageRange = match self.state.page(user, window, limit) {
+            Ok(range) => range,
+            Err(error) => return reply.fail(&error),
+        };
+        if let Some(entries) = self.state.page_in_memory(range) {
+            return self.state.answer_page(reply, entries, range);
+        }
+        let (log, room, patience) = (self.ports.log.clone(), self.state.event().room, self.times.answer);
+        let count = usize::try_from(range.to + 1 - range.from).unwrap_or(PAGE);
+        let read = async move { timeout(patience, log.read(room, range.from, count)).await };
+        ctx.spawn(read.into_actor(self).map(move |page, room, _| match page {
+            Ok(Ok(entries)) => room.state.answer_page(reply, entries, range),
+            Ok(Err(error)) => {
+                let cause: &dyn std::error::Error = &error;
+                tracing::warn!(event.id = %room.event, error = cause, "a page of history cannot be read");
+                reply.fail(&error);
+            }
+            Err(_) => reply.fail(&RoomError::Unavailable),
+        }));
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Record {
+    through: u64,
+    done: oneshot::Sender<Result<(), RoomError>>,
+}
+
+impl Handler<Record> for Room {
+    type Result = ();
+
+    fn handle(&mut self, Record { through, done }: Record, ctx: &mut Self::Context) {
+        self.busy_at = Instant::now();
+        if through <= self.state.tip().fact_no {
+            let _ = done.send(Ok(()));
+            return;
+        }
+        self.recording.push((through, done));
+        if through > self.state.last_known_fact() {
+            self.load_facts(ctx);
+        }
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Quiet {
+    done: oneshot::Sender<()>,
+}
+
+impl Handler<Quiet> for Room {
+    type Result = ();
+
+    fn handle(&mut self, Quiet { done }: Quiet, ctx: &mut Self::Context) {
+        self.quieting.push(done);
+        self.pump(ctx);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Adopt(Vec<(SessionId, Attached)>);
+
+impl Handler<Adopt> for Room {
+    type Result = ();
+
+    fn handle(&mut self, Adopt(survivors): Adopt, _: &mut Self::Context) {
+        self.state.adopt(survivors);
+    }
+}

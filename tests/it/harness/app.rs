@@ -1,0 +1,104 @@
+//! The real server in this process.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread};
+
+use tempfile::TempDir;
+use timingle::{
+    app::{App, Overrides},
+    config::{Config, Sources},
+};
+use tokio::sync::oneshot;
+
+use super::{User, soon};
+
+/// A running server and its data directory.
+pub(crate) struct TestApp {
+    pub(crate) address: SocketAddr,
+    pub(crate) dir: Arc<TempDir>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// The settings of a test's server: the defaults, a free port, no proof of numbers, no haste.
+pub(crate) fn config(dir: &std::path::Path) -> Config {
+    let env = [
+        ("TIMINGLE__SERVER__PORT", "0"),
+        ("TIMINGLE__SERVER__WORKERS", "2"),
+        ("TIMINGLE__ROOM__THREADS", "2"),
+        ("TIMINGLE__METRICS__PORT", "0"),
+        ("TIMINGLE__AUTH__PROOF", "none"),
+        ("TIMINGLE__LIMITS__SIGN_INS_PER_ADDRESS", "100000"),
+        ("TIMINGLE__DATA__DIR", dir.to_str().unwrap()),
+    ];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    Config::load(&Sources { file: None, env }).unwrap()
+}
+
+impl TestApp {
+    /// A server as the defaults make it.
+    pub(crate) async fn spawn() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// A server with some settings changed.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start(Arc::new(tempfile::tempdir().unwrap()), change, Overrides::default()).await
+    }
+
+    /// A server on `dir`, perhaps with something real replaced.
+    pub(crate) async fn start(dir: Arc<TempDir>, change: impl FnOnce(&mut Config), overrides: Overrides) -> Self {
+        let mut config = config(dir.path());
+        change(&mut config);
+        let (tell, told) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::spawn(move || {
+            let background = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let handle = background.handle().clone();
+            actix_rt::System::new().block_on(async move {
+                let app = App::build(config, &handle, overrides).await.unwrap();
+                tell.send(app.address()).unwrap();
+                app.run(async {
+                    let _ = stopped.await;
+                })
+                .await
+                .unwrap();
+            });
+        });
+        let address = soon("the server", told).await.expect("the server did not start");
+        Self { address, dir, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Somebody new, signed in.
+    pub(crate) async fn user(&self, name: &str) -> User {
+        User::register(self.address, name).await
+    }
+
+    /// A file of the data directory.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Stops the server as SIGTERM would, and gives its data directory back.
+    pub(crate) async fn stop(mut self) -> Arc<TempDir> {
+        self.end().await;
+        Arc::clone(&self.dir)
+    }
+
+    async fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let joined = tokio::task::spawn_blocking(move || thread.join());
+            soon("the server's end", joined).await.unwrap().expect("the server fell");
+        }
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What every test stands on: a server, its users, their sockets.
+//!
+//! - [`app`]: the real server in this process, on embedded engines in a directory of its own.
+//! - [`process`]: the real binary, which can be killed.
+//! - [`user`]: somebody signed in, over HTTP.
+//! - [`socket`]: a WebSocket of version 2, and the copy of a room that its frames make.
+
+pub(crate) mod app;
+pub(crate) mod process;
+pub(crate) mod socket;
+pub(crate) mod user;
+
+use std::time::Duration;
+
+pub(crate) use app::TestApp;
+pub(crate) use socket::{Copy, Socket};
+pub(crate) use user::User;
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Awaits `future`, and fails with `what` when it does not come in time.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what} did not come within {PATIENCE:?}"),
+    }
+}
+
+/// Looks again and again until `check` gives something.
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
+    soon(what, async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            ticks.tick().await;
+            if let Some(value) = check().await {
+                return value;
+            }
+        }
+    })
+    .await
+}
