@@ -119,3 +119,57 @@ did-leave = You no longer take part.
 did-join = You take part in the appointment.
 did-join-before = You take part in this appointment already.
 did-sign-out = You are signed out.
+
+## The terminal client (timingle chat)
+
+chat-ask-phone = Enter your phone number.
+chat-ask-code = Enter the six-digit code you received.
+chat-signed-in = Welcome, { $name }. Type /help to see what you can do.
+chat-online = Connected again.
+chat-offline = The connection is lost. { $seconds ->
+    [one] Trying again within a second.
+   *[other] Trying again within { $seconds } seconds.
+}
+chat-opened = —— { $title } (#{ $event }) · { $people } ——
+chat-made = You made “{ $title }”, number #{ $event }. It starts in an hour.
+chat-closed = Closed. You still take part in the appointment.
+chat-reset = The server's record has changed; the conversation is shown anew.
+chat-beginning = —— this is where the conversation begins ——
+chat-erased = (erased)
+chat-no-room = No conversation is open. Type /list to see your appointments and /open NUMBER to open one.
+chat-no-events = You have no appointments yet. Make one with /new TITLE.
+chat-still-trying = Not sent yet; trying again. ({ $message })
+chat-not-sent = Not sent: { $text }
+    { $message }
+chat-left = You left the appointment.
+chat-removed = You no longer take part in this appointment.
+chat-gone = This conversation is not there any more.
+chat-unknown = /{ $command }: there is no such command, or something is missing. Type /help.
+chat-host = host
+chat-pending = has not answered
+chat-accepted = coming
+chat-declined = not coming
+chat-proposed = not confirmed
+chat-confirmed = confirmed
+chat-canceled = canceled
+chat-done = over
+chat-insecure = Careful: this address is not encrypted, and others may listen in. Use an https address.
+chat-bad-server = { $server }: not the address of a server. Write it like http://localhost:8080.
+chat-unreachable = The server cannot be reached. Check that it is running and try again.
+chat-unreadable = The server's answer makes no sense. Check the address.
+chat-ended-signed-out = You are signed out. Start again to sign in.
+chat-ended-closed = The server does not take this connection ({ $code }). Check that this version is current.
+chat-unsent = Some messages were not sent. Connect again and look at the conversation.
+chat-help = What you type goes to the open conversation. Commands:
+    /new TITLE     make an appointment that starts in an hour
+    /list          show your appointments
+    /open NUMBER   open an appointment's conversation
+    /invite        make an invite link
+    /join LINK     take part by an invite link
+    /people        show who takes part
+    /history       show what was said before
+    /close         close the conversation
+    /leave         leave the appointment
+    /cancel REASON call the appointment off
+    /quit          end
+    //TEXT         send a text that begins with /

@@ -111,3 +111,54 @@ did-leave = 약속에서 나왔어요.
 did-join = 약속에 참여했어요.
 did-join-before = 이미 참여하고 있는 약속이에요.
 did-sign-out = 로그아웃했어요.
+
+## 터미널 클라이언트 (timingle chat)
+
+chat-ask-phone = 전화번호를 입력해 주세요.
+chat-ask-code = 문자로 받은 인증번호 6자리를 입력해 주세요.
+chat-signed-in = { $name }님, 반가워요. /help를 입력하면 할 수 있는 일을 볼 수 있어요.
+chat-online = 다시 연결됐어요.
+chat-offline = 연결이 끊겼어요. { $seconds }초 안에 다시 연결해 볼게요.
+chat-opened = —— { $title } (#{ $event }) · { $people } ——
+chat-made = ‘{ $title }’ 약속을 만들었어요. 번호는 #{ $event }이고 한 시간 뒤에 시작해요.
+chat-closed = 대화를 닫았어요. 약속에는 계속 참여하고 있어요.
+chat-reset = 서버의 기록이 바뀌어서 대화를 처음부터 다시 보여 드려요.
+chat-beginning = —— 여기가 대화의 시작이에요 ——
+chat-erased = (지운 메시지예요)
+chat-no-room = 열어 둔 대화가 없어요. /list로 약속을 보고 /open 번호로 열어 주세요.
+chat-no-events = 아직 약속이 없어요. /new 제목으로 만들어 보세요.
+chat-still-trying = 아직 보내지 못해서 계속 다시 보내고 있어요. ({ $message })
+chat-not-sent = 보내지 못했어요: { $text }
+    { $message }
+chat-left = 약속에서 나왔어요.
+chat-removed = 이 약속에 더 이상 참여하지 않아요.
+chat-gone = 이 대화를 더 이상 볼 수 없어요.
+chat-unknown = /{ $command }: 알 수 없거나 내용이 빠진 명령이에요. /help로 사용법을 볼 수 있어요.
+chat-host = 만든 사람
+chat-pending = 아직 답하지 않음
+chat-accepted = 참석
+chat-declined = 불참
+chat-proposed = 확정 전
+chat-confirmed = 확정
+chat-canceled = 취소
+chat-done = 끝남
+chat-insecure = 주의: 이 주소는 암호화되지 않아요. 다른 사람이 대화를 엿볼 수 있으니 https 주소를 써 주세요.
+chat-bad-server = { $server }: 서버 주소가 아니에요. http://localhost:8080처럼 입력해 주세요.
+chat-unreachable = 서버에 연결할 수 없어요. 서버가 켜져 있는지 확인하고 다시 시도해 주세요.
+chat-unreadable = 서버의 답을 이해하지 못했어요. 주소가 맞는지 확인해 주세요.
+chat-ended-signed-out = 로그인이 끝났어요. 다시 실행해서 로그인해 주세요.
+chat-ended-closed = 서버가 연결을 받지 않아요({ $code }). 새 버전인지 확인해 주세요.
+chat-unsent = 보내지 못한 메시지가 있어요. 다시 연결해서 대화를 확인해 주세요.
+chat-help = 그냥 입력하면 열어 둔 대화에 보내요. 명령은 이런 것들이 있어요.
+    /new 제목      한 시간 뒤에 시작하는 약속을 만들어요
+    /list          내 약속을 보여 줘요
+    /open 번호     약속의 대화를 열어요
+    /invite        초대 링크를 만들어요
+    /join 링크     초대 링크로 참여해요
+    /people        누가 참여하는지 보여 줘요
+    /history       이전 대화를 보여 줘요
+    /close         대화를 닫아요
+    /leave         약속에서 나가요
+    /cancel 이유   약속을 취소해요
+    /quit          끝내요
+    //글           /로 시작하는 글을 보내요

@@ -34,8 +34,9 @@ pub fn init(config: &Log) -> Result<(), TelemetryError> {
                 fmt::layer()
                     .json()
                     .flatten_event(true)
-                    .with_current_span(true)
-                    .with_span_list(false)
+                    // The list holds the current span too, and the request around it.
+                    .with_current_span(false)
+                    .with_span_list(true)
                     .with_writer(std::io::stderr),
             )
             .try_init(),

@@ -8,24 +8,16 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
-use super::{Config, ConfigErrors, Problem, validate};
+use super::{Config, ConfigErrors, Problem, env::environment, validate};
 
 const DEFAULT: &str = include_str!("../../config/default.toml");
 const PROFILES: [(&str, &str); 2] = [
     ("embedded", include_str!("../../config/embedded.toml")),
     ("production", include_str!("../../config/production.toml")),
 ];
-/// The variables that existing deployments set, and the keys they stand for.
-const DEPLOYMENT_NAMES: [(&str, &str); 4] = [
-    ("PORT", "server.port"),
-    ("JWT_SECRET", "auth.jwt_secret"),
-    ("JWT_ACCESS_EXPIRY", "auth.access_expiry"),
-    ("JWT_REFRESH_EXPIRY", "auth.refresh_expiry"),
-];
 /// Keys whose values are never shown.
-const SECRETS: [&str; 1] = ["auth.jwt_secret"];
-const PROFILE_NAME: &str = "TIMINGLE_PROFILE";
-const PREFIX: &str = "TIMINGLE__";
+pub(super) const SECRETS: [&str; 1] = ["auth.jwt_secret"];
+pub(super) const PROFILE_NAME: &str = "TIMINGLE_PROFILE";
 
 /// What lies over the defaults. No global: tests load from sources of their own.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +40,7 @@ impl Sources {
         }
     }
 
-    fn var(&self, name: &str) -> Option<&str> {
+    pub(super) fn var(&self, name: &str) -> Option<&str> {
         self.env
             .iter()
             .find(|(key, value)| key == name && !value.is_empty())
@@ -57,9 +49,9 @@ impl Sources {
 }
 
 /// One set of values and what to call it in a message.
-struct Layer {
-    name: String,
-    values: Dict,
+pub(super) struct Layer {
+    pub(super) name: String,
+    pub(super) values: Dict,
 }
 
 impl Provider for Layer {
@@ -194,97 +186,6 @@ fn merge(sources: &Sources) -> Result<Merged, ConfigErrors> {
     })
 }
 
-/// One layer for each variable, so that a message can name the variable.
-fn environment(
-    sources: &Sources,
-    known: &BTreeMap<String, Value>,
-    problems: &mut Vec<Problem>,
-) -> Vec<Layer> {
-    let mut found: Vec<(&str, String, &str)> = Vec::new();
-    if let Some(profile) = sources.var(PROFILE_NAME) {
-        found.push((PROFILE_NAME, "profile".into(), profile));
-    }
-    for (name, key) in DEPLOYMENT_NAMES {
-        if let Some(value) = sources.var(name) {
-            found.push((name, key.into(), value));
-        }
-    }
-    let mut ours: Vec<_> = sources
-        .env
-        .iter()
-        .filter(|(name, _)| name.starts_with("TIMINGLE_"))
-        .collect();
-    ours.sort();
-    for (name, value) in ours {
-        if let Some(path) = name.strip_prefix(PREFIX) {
-            let key = path.to_lowercase().replace("__", ".");
-            if known.contains_key(&key) {
-                found.push((name, key, value));
-            } else {
-                problems.push(Problem::new(
-                    name,
-                    format!("unknown key `{key}`{}", nearest(&key, known)),
-                ));
-            }
-        } else if name.contains("__") {
-            // TIMINGLE_SERVICE_HOST and the like are Kubernetes service links; this is a slip of the pen.
-            problems.push(Problem::new(
-                name,
-                "settings begin with TIMINGLE__ (two underscores)",
-            ));
-        }
-    }
-
-    let mut layers = Vec::new();
-    for (name, key, text) in found {
-        match typed(text, known.get(&key)) {
-            Ok(value) => layers.push(Layer {
-                name: name.to_owned(),
-                values: nest(&key, value),
-            }),
-            Err(expected) => problems.push(Problem::new(name, not_a(text, &key, expected))),
-        }
-    }
-    layers
-}
-
-/// Reads `text` as a value of the default's type: the environment has no types of its own.
-fn typed(text: &str, default: Option<&Value>) -> Result<Value, &'static str> {
-    match default {
-        Some(Value::Num(..)) => text
-            .trim()
-            .parse::<i64>()
-            .map(Value::from)
-            .map_err(|_| "a whole number"),
-        Some(Value::Bool(..)) => text
-            .trim()
-            .parse::<bool>()
-            .map(Value::from)
-            .map_err(|_| "`true` or `false`"),
-        Some(Value::Array(..)) => Ok(Value::from(
-            text.split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        )),
-        _ => Ok(Value::from(text.to_owned())),
-    }
-}
-
-fn not_a(text: &str, key: &str, expected: &str) -> String {
-    if SECRETS.contains(&key) {
-        return format!("is not {expected}");
-    }
-    let hint = if text.starts_with("tcp://") {
-        "; Kubernetes sets such a variable for a Service of this name: \
-         set `enableServiceLinks: false` in the pod, or rename the Service"
-    } else {
-        ""
-    };
-    format!("`{text}` is not {expected}{hint}")
-}
-
 /// Extracts the configuration. Each value that does not fit is noted, then replaced by
 /// its default, until the rest fits: so every problem is found in one go.
 fn extract(merged: &Merged) -> (Option<Config>, Vec<Problem>) {
@@ -363,14 +264,14 @@ fn leaves(dict: &Dict) -> BTreeMap<String, Value> {
     found
 }
 
-fn nest(key: &str, value: Value) -> Dict {
+pub(super) fn nest(key: &str, value: Value) -> Dict {
     match key.split_once('.') {
         Some((section, rest)) => Dict::from([(section.to_owned(), Value::from(nest(rest, value)))]),
         None => Dict::from([(key.to_owned(), value)]),
     }
 }
 
-fn nearest(key: &str, known: &BTreeMap<String, Value>) -> String {
+pub(super) fn nearest(key: &str, known: &BTreeMap<String, Value>) -> String {
     let name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     known
         .keys()

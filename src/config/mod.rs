@@ -2,6 +2,7 @@
 //!
 //! No global: each component takes its own section by value.
 
+mod env;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -110,18 +111,6 @@ pub struct Server {
     pub drain_spread: Duration,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
-}
-
-impl Server {
-    /// Base of the links the server makes, without a final slash. `bound` is the port it
-    /// really listens on, which differs from [`Server::port`] where that is 0.
-    pub fn link_base(&self, bound: u16) -> String {
-        if self.public_url.is_empty() {
-            format!("http://localhost:{bound}")
-        } else {
-            self.public_url.trim_end_matches('/').to_owned()
-        }
-    }
 }
 
 /// `[data]`

@@ -39,16 +39,11 @@ fn ending(word: &str) -> Ending {
             8 => Ending::Rieul,
             _ => Ending::Consonant,
         },
-        // Letters alone are read by their names: 기역, 니은, 리을; ㅏ is read as it is.
-        'ㄹ' => Ending::Rieul,
-        'ㄱ'..='ㅎ' => Ending::Consonant,
-        'ㅏ'..='ㅣ' => Ending::Vowel,
-        // 영, 일, 이, 삼, 사, 오, 육, 칠, 팔, 구; after a ten or more the 0 is 십, 백, 천, 만.
-        '1' | '7' | '8' => Ending::Rieul,
-        '0' | '3' | '6' => Ending::Consonant,
-        '2' | '4' | '5' | '9' => Ending::Vowel,
-        'ん' | 'ン' => Ending::Consonant,
-        'ぁ'..='ゟ' | 'ァ'..='ヿ' => Ending::Vowel,
+        // Letters alone are read by their names: 리을, 기역, 니은, but ㅏ as it is. Digits: 영, 일, 이,
+        // 삼, 사, 오, 육, 칠, 팔, 구; after a ten or more the 0 is 십, 백, 천, 만.
+        'ㄹ' | '1' | '7' | '8' => Ending::Rieul,
+        'ㄱ'..='ㅎ' | '0' | '3' | '6' | 'ん' | 'ン' => Ending::Consonant,
+        'ㅏ'..='ㅣ' | '2' | '4' | '5' | '9' | 'ぁ'..='ゟ' | 'ァ'..='ヿ' => Ending::Vowel,
         c if c.is_ascii_alphabetic() => latin(word),
         _ => Ending::Unknown,
     }

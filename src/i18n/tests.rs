@@ -126,10 +126,15 @@ fn every_key_named_in_the_code_has_a_text() {
         let shown = source
             .split("text(")
             .skip(1)
-            .filter_map(|call| call.split_once(", \"").filter(|(first, _)| !first.contains(['(', ')', ';'])))
+            .filter_map(|call| {
+                call.split_once(", \"")
+                    .filter(|(first, _)| !first.contains(['(', ')', ';']))
+            })
             .filter_map(|(_, rest)| rest.split('"').next());
         let prefixed = literals(&source).filter(|literal| {
-            ["did-", "chat-", "field-", "person"].iter().any(|prefix| literal.starts_with(prefix))
+            ["did-", "chat-", "field-", "person"]
+                .iter()
+                .any(|prefix| literal.starts_with(prefix))
                 && !literal.contains([' ', '{', '/'])
                 && !literal.ends_with('-')
         });
@@ -412,6 +417,6 @@ fn language_of_a_tag_and_of_a_header() {
         ("fr, *;q=0.5", Language::Ko),
         (&"x,".repeat(100_000), Language::Ko),
     ] {
-        assert_eq!(Language::from_accept_language(header), language, "{:.40}", header);
+        assert_eq!(Language::from_accept_language(header), language, "{header:.40}");
     }
 }

@@ -181,6 +181,14 @@ impl Outbox {
         }
     }
 
+    /// The frames that wait, as a socket would get them.
+    #[cfg(test)]
+    pub(crate) fn take_frames(&self) -> Vec<Bytes> {
+        let mut queue = self.shared.queue.lock();
+        queue.bytes = 0;
+        queue.frames.drain(..).collect()
+    }
+
     /// Drops what waits: the socket will not take it.
     fn give_up(&self, code: CloseCode) {
         {

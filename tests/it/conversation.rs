@@ -13,7 +13,10 @@ async fn two_people_talk_and_both_hear_it_in_one_order() {
 
     let (mut at_ada, mut at_min) = (ada.connect().await, min.connect().await);
     let hello = at_ada.push("hello").await;
-    assert_eq!((hello["user"]["id"].as_i64(), hello["version"].as_i64()), (Some(ada.id), Some(2)));
+    assert_eq!(
+        (hello["user"]["id"].as_i64(), hello["version"].as_i64()),
+        (Some(ada.id), Some(2))
+    );
     let joined = at_ada.join(room).await;
     assert_eq!(joined["participants"].as_array().unwrap().len(), 2);
     assert_eq!(joined["event"]["title"], "Lesson");
@@ -38,7 +41,13 @@ async fn two_people_talk_and_both_hear_it_in_one_order() {
     let mut at_ada = again.connect().await;
     at_ada.copies.insert(room, copy.clone());
     let joined = at_ada.join(room).await;
-    assert_eq!((joined["entries"].as_array().unwrap().len(), joined["complete"].as_bool()), (0, Some(true)));
+    assert_eq!(
+        (
+            joined["entries"].as_array().unwrap().len(),
+            joined["complete"].as_bool()
+        ),
+        (0, Some(true))
+    );
     assert_eq!(at_ada.whole_record(room).await.entries, copy.entries);
 }
 

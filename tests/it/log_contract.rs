@@ -39,7 +39,11 @@ fn sealed(tip: &mut Tip, count: usize) -> Arc<[Entry]> {
                 target,
                 body: Bytes::from(format!("{{\"text\":\"{seq} 번째 말\"}}")),
             };
-            tip.seal(draft, Micros(1_790_000_000_000_000), [seq as u8; 16])
+            tip.seal(
+                draft,
+                Micros(1_790_000_000_000_000),
+                [u8::try_from(seq % 256).unwrap(); 16],
+            )
         })
         .collect()
 }
@@ -150,12 +154,12 @@ async fn windows_are_exact_at_both_ends(log: &dyn RoomLog) {
     let all = entries.to_vec();
     for from in 0..=12_u64 {
         for limit in [0, 1, 2, 9, 10, 11, usize::MAX] {
-            let first = (from.max(1) - 1).min(10) as usize;
+            let first = usize::try_from((from.max(1) - 1).min(10)).unwrap();
             let last = first.saturating_add(limit).min(10);
             let page = log.read(room, from, limit).await.unwrap();
             assert_eq!(page, all[first..last], "from {from}, {limit}");
 
-            let end = from.saturating_sub(1).min(10) as usize;
+            let end = usize::try_from(from.saturating_sub(1).min(10)).unwrap();
             let page = log.read_back(room, from, limit).await.unwrap();
             assert_eq!(
                 page,

@@ -1,10 +1,14 @@
 //! One binary: one link, one harness.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod log_contract;
-mod log_format;
-mod tamper;
 mod architecture;
 mod config;
 mod conversation;
 mod harness;
+mod http_errors;
+mod limits;
+mod log_contract;
+mod log_format;
+mod publish_rules;
+mod resume;
+mod tamper;

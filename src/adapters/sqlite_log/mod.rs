@@ -92,7 +92,10 @@ impl SqliteLog {
         let thread = thread::Builder::new()
             .name("room-log".into())
             .spawn(move || writer.run())
-            .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+            .map_err(|source| OpenError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
         Ok(Self {
             queue: Mutex::new(Some(queue)),
             writer: Mutex::new(Some(thread)),
@@ -107,7 +110,9 @@ impl SqliteLog {
     pub async fn close(&self) {
         drop(self.queue.lock().take());
         self.readers.close_idle();
-        let Some(writer) = self.writer.lock().take() else { return };
+        let Some(writer) = self.writer.lock().take() else {
+            return;
+        };
         let joined = tokio::task::spawn_blocking(move || writer.join().is_ok());
         match tokio::time::timeout(CLOSE_DEADLINE, joined).await {
             Ok(Ok(true)) => {}
@@ -139,7 +144,12 @@ impl RoomLog for SqliteLog {
         let queue = self.queue.lock().clone();
         let work = async {
             let (answer, told) = oneshot::channel();
-            let append = Append { room, expected, entries, answer };
+            let append = Append {
+                room,
+                expected,
+                entries,
+                answer,
+            };
             queue.ok_or(Closed)?.send(append).await.map_err(|_| Closed)?;
             told.await.map_err(|_| Closed)
         };
@@ -151,11 +161,15 @@ impl RoomLog for SqliteLog {
     }
 
     async fn read(&self, room: RoomId, from: u64, limit: usize) -> Result<Vec<Entry>, ReadError> {
-        self.readers.run(room, move |conn| read::forward(conn, room, from, limit)).await
+        self.readers
+            .run(room, move |conn| read::forward(conn, room, from, limit))
+            .await
     }
 
     async fn read_back(&self, room: RoomId, before: u64, limit: usize) -> Result<Vec<Entry>, ReadError> {
-        self.readers.run(room, move |conn| read::backward(conn, room, before, limit)).await
+        self.readers
+            .run(room, move |conn| read::backward(conn, room, before, limit))
+            .await
     }
 
     async fn tip(&self, room: RoomId) -> Result<Tip, ReadError> {

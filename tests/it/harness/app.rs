@@ -30,7 +30,9 @@ pub(crate) fn config(dir: &std::path::Path) -> Config {
         ("TIMINGLE__LIMITS__SIGN_INS_PER_ADDRESS", "100000"),
         ("TIMINGLE__DATA__DIR", dir.to_str().unwrap()),
     ];
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let env = env
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
     Config::load(&Sources { file: None, env }).unwrap()
 }
 
@@ -42,17 +44,30 @@ impl TestApp {
 
     /// A server with some settings changed.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::start(Arc::new(tempfile::tempdir().unwrap()), change, Overrides::default()).await
+        Self::start(
+            Arc::new(tempfile::tempdir().unwrap()),
+            change,
+            Overrides::default(),
+        )
+        .await
     }
 
     /// A server on `dir`, perhaps with something real replaced.
-    pub(crate) async fn start(dir: Arc<TempDir>, change: impl FnOnce(&mut Config), overrides: Overrides) -> Self {
+    pub(crate) async fn start(
+        dir: Arc<TempDir>,
+        change: impl FnOnce(&mut Config),
+        overrides: Overrides,
+    ) -> Self {
         let mut config = config(dir.path());
         change(&mut config);
         let (tell, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
-            let background = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let background = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
             let handle = background.handle().clone();
             actix_rt::System::new().block_on(async move {
                 let app = App::build(config, &handle, overrides).await.unwrap();
@@ -65,7 +80,12 @@ impl TestApp {
             });
         });
         let address = soon("the server", told).await.expect("the server did not start");
-        Self { address, dir, stop: Some(stop), thread: Some(thread) }
+        Self {
+            address,
+            dir,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     /// Somebody new, signed in.
@@ -90,7 +110,10 @@ impl TestApp {
         }
         if let Some(thread) = self.thread.take() {
             let joined = tokio::task::spawn_blocking(move || thread.join());
-            soon("the server's end", joined).await.unwrap().expect("the server fell");
+            soon("the server's end", joined)
+                .await
+                .unwrap()
+                .expect("the server fell");
         }
     }
 }

@@ -1,18 +1,23 @@
 //! What every test stands on: a server, its users, their sockets.
 //!
+//! - [`log`]: a log that fails on demand.
 //! - [`app`]: the real server in this process, on embedded engines in a directory of its own.
 //! - [`process`]: the real binary, which can be killed.
 //! - [`user`]: somebody signed in, over HTTP.
 //! - [`socket`]: a WebSocket of version 2, and the copy of a room that its frames make.
+//! - [`raw`]: bytes on a connection, for clients below the rules.
 
 pub(crate) mod app;
+pub(crate) mod log;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod socket;
 pub(crate) mod user;
 
 use std::time::Duration;
 
 pub(crate) use app::TestApp;
+pub(crate) use raw::Raw;
 pub(crate) use socket::{Copy, Socket};
 pub(crate) use user::User;
 

@@ -46,7 +46,8 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
-    fn add(&mut self, entries: &Value) {
+    /// Takes in entries of an answer.
+    pub(crate) fn add(&mut self, entries: &Value) {
         for entry in entries.as_array().unwrap() {
             self.entries.insert(entry["seq"].as_u64().unwrap(), entry.clone());
         }
@@ -64,31 +65,61 @@ impl Copy {
 
     /// The texts of all messages, in order.
     pub(crate) fn texts(&self) -> Vec<String> {
-        self.entries.values().filter_map(|entry| Some(entry["body"]["text"].as_str()?.to_owned())).collect()
+        self.entries
+            .values()
+            .filter_map(|entry| Some(entry["body"]["text"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// The types of all facts, in order.
     pub(crate) fn facts(&self) -> Vec<String> {
-        self.entries.values().filter_map(|entry| Some(entry["fact"]["type"].as_str()?.to_owned())).collect()
+        self.entries
+            .values()
+            .filter_map(|entry| Some(entry["fact"]["type"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// Fails unless the entries are 1..=head without a gap.
     pub(crate) fn assert_whole(&self) {
-        assert!(self.entries.keys().copied().eq(1..=self.seq), "{:?} up to {}", self.entries.keys(), self.seq);
+        assert!(
+            self.entries.keys().copied().eq(1..=self.seq),
+            "{:?} up to {}",
+            self.entries.keys(),
+            self.seq
+        );
     }
 }
 
 impl Socket {
     /// Opens a socket, perhaps with a credential in the header.
-    pub(crate) async fn open(address: SocketAddr, token: Option<&str>) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
+    pub(crate) async fn open(
+        address: SocketAddr,
+        token: Option<&str>,
+    ) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
         let mut request = format!("ws://{address}/api/v1/ws").into_client_request().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", "timingle.v2".parse().unwrap());
-        request.headers_mut().insert("accept-language", "en".parse().unwrap());
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", "timingle.v2".parse().unwrap());
+        request
+            .headers_mut()
+            .insert("accept-language", "en".parse().unwrap());
         if let Some(token) = token {
-            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+            request
+                .headers_mut()
+                .insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
         let (stream, _) = soon("the upgrade", tokio_tungstenite::connect_async(request)).await?;
-        Ok(Self { stream, next_id: 1, pushes: VecDeque::new(), copies: BTreeMap::new() })
+        Ok(Self {
+            stream,
+            next_id: 1,
+            pushes: VecDeque::new(),
+            copies: BTreeMap::new(),
+        })
+    }
+
+    /// Closes it as a client does that goes.
+    pub(crate) async fn close(mut self) {
+        let _ = self.stream.close(None).await;
     }
 
     /// Sends a frame as it is.
@@ -120,7 +151,9 @@ impl Socket {
                     self.note(&frame);
                     return Ok(frame);
                 }
-                Some(Ok(Message::Close(Some(CloseFrame { code, .. })))) => return Err(Ended::Closed(code.into())),
+                Some(Ok(Message::Close(Some(CloseFrame { code, .. })))) => {
+                    return Err(Ended::Closed(code.into()));
+                }
                 Some(Ok(Message::Close(None)) | Err(_)) | None => return Err(Ended::Cut),
                 Some(Ok(_)) => {}
             }
@@ -138,9 +171,14 @@ impl Socket {
 
     /// Keeps the copies, and fails on any push out of order.
     fn note(&mut self, frame: &Value) {
-        let Some(room) = frame["room"].as_i64() else { return };
+        let Some(room) = frame["room"].as_i64() else {
+            return;
+        };
         let copy = self.copies.entry(room).or_default();
-        assert!(!copy.removed || frame["push"] == "joined", "told of a room after `removed`: {frame}");
+        assert!(
+            !copy.removed || frame["push"] == "joined",
+            "told of a room after `removed`: {frame}"
+        );
         match frame["push"].as_str() {
             Some("joined") => {
                 copy.removed = false;
@@ -176,6 +214,14 @@ impl Socket {
         self.next_id += 1;
         self.text(&json!({ "id": id, name: arguments }).to_string()).await;
         id
+    }
+
+    /// As [`Socket::post`], if the socket takes it.
+    pub(crate) async fn try_post(&mut self, name: &str, arguments: Value) -> Option<u64> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let sent = self.try_send(Message::text(json!({ "id": id, name: arguments }).to_string())).await;
+        sent.then_some(id)
     }
 
     /// Reads up to the reply with this id.
@@ -218,12 +264,17 @@ impl Socket {
     /// Says something under a new key; the reply.
     pub(crate) async fn publish(&mut self, room: i64, text: &str) -> Value {
         let after = self.copies.get(&room).map_or(0, |copy| copy.seq);
-        self.publish_as(room, &uuid::Uuid::new_v4().to_string(), after, text).await
+        self.publish_as(room, &uuid::Uuid::new_v4().to_string(), after, text)
+            .await
     }
 
     /// Says something under this key; the reply.
     pub(crate) async fn publish_as(&mut self, room: i64, key: &str, after: u64, text: &str) -> Value {
-        self.ask("publish", json!({ "room": room, "key": key, "after": after, "body": { "text": text } })).await
+        self.ask(
+            "publish",
+            json!({ "room": room, "key": key, "after": after, "body": { "text": text } }),
+        )
+        .await
     }
 
     /// The copy of `room`.

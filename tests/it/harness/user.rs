@@ -56,6 +56,16 @@ impl User {
 
     /// One call of the API.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        self.try_call(method, path, body).await.unwrap()
+    }
+
+    /// One call of an API that may go away before it has answered.
+    pub(crate) async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> reqwest::Result<(StatusCode, Value)> {
         let mut request = self
             .client
             .request(method, format!("http://{}/api/v1{path}", self.address))
@@ -64,14 +74,18 @@ impl User {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.unwrap();
+        let answer = request.send().await?;
         let status = answer.status();
-        (status, answer.json().await.unwrap_or(Value::Null))
+        let bytes = answer.bytes().await?;
+        Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
     }
 
     async fn done(&self, method: Method, path: &str, body: Option<Value>) -> Value {
         let (status, answer) = self.call(method.clone(), path, body).await;
-        assert!(status.is_success() && status != StatusCode::ACCEPTED, "{method} {path}: {status} {answer}");
+        assert!(
+            status.is_success() && status != StatusCode::ACCEPTED,
+            "{method} {path}: {status} {answer}"
+        );
         answer
     }
 
@@ -82,7 +96,9 @@ impl User {
             "start_time": "2030-05-01T10:00:00Z",
             "end_time": "2030-05-01T11:00:00Z",
         });
-        self.done(Method::POST, "/events", Some(event)).await["id"].as_i64().unwrap()
+        self.done(Method::POST, "/events", Some(event)).await["id"]
+            .as_i64()
+            .unwrap()
     }
 
     /// Brings `other` into `event` by an invite link.
@@ -93,23 +109,40 @@ impl User {
 
     /// The code of a new invite link.
     pub(crate) async fn invite(&self, event: i64) -> String {
-        let link = self.done(Method::POST, &format!("/events/{event}/invite-link"), Some(json!({}))).await;
+        let link = self
+            .done(
+                Method::POST,
+                &format!("/events/{event}/invite-link"),
+                Some(json!({})),
+            )
+            .await;
         link["code"].as_str().unwrap().to_owned()
     }
 
     /// Comes in by an invite link.
     pub(crate) async fn join_by(&self, code: &str) {
-        self.done(Method::POST, &format!("/invite/{code}/join"), None).await;
+        self.done(Method::POST, &format!("/invite/{code}/join"), None)
+            .await;
     }
 
     /// Puts `other` out of `event`, or goes.
     pub(crate) async fn remove(&self, other: &Self, event: i64) {
-        self.done(Method::DELETE, &format!("/events/{event}/participants/{}", other.id), None).await;
+        self.done(
+            Method::DELETE,
+            &format!("/events/{event}/participants/{}", other.id),
+            None,
+        )
+        .await;
     }
 
     /// Calls `event` off.
     pub(crate) async fn cancel(&self, event: i64, reason: &str) {
-        self.done(Method::POST, &format!("/events/{event}/cancel"), Some(json!({ "reason": reason }))).await;
+        self.done(
+            Method::POST,
+            &format!("/events/{event}/cancel"),
+            Some(json!({ "reason": reason })),
+        )
+        .await;
     }
 
     /// Opens a socket.

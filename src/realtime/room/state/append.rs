@@ -1,0 +1,188 @@
+//! What goes to the log next, and what comes of it.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Flight, Item, Place, State, View, key_of, publish::refuse};
+use crate::{
+    domain::{
+        chain::Tip,
+        entry::{Entry, Head},
+        fact::{Change, Fact},
+        time::Micros,
+    },
+    ports::{FactPage, FactPlace, Person},
+    realtime::{protocol::v2, room::RoomError},
+};
+
+impl State {
+    /// Takes in facts that the relational store committed.
+    pub(in crate::realtime::room) fn queue_facts(&mut self, page: FactPage) {
+        self.learn(page.people);
+        let last = page.facts.last().map_or(0, |fact| fact.no);
+        for fact in page.facts {
+            if fact.no == self.last_known_fact() + 1 {
+                self.facts.push_back(fact);
+            }
+        }
+        if page.event.fact_no == self.tip.fact_no || last == page.event.fact_no {
+            self.views.push_back(View {
+                fact_no: page.event.fact_no,
+                event: page.event,
+                participants: page.participants,
+            });
+        }
+        self.show_view();
+    }
+
+    fn learn(&mut self, people: Vec<Person>) {
+        self.people.extend(people.into_iter().map(|person| (person.id, person.name)));
+    }
+
+    /// Shows the event as it was at the last fact that is in the log.
+    fn show_view(&mut self) {
+        while let Some(view) = self.views.pop_front_if(|view| view.fact_no <= self.tip.fact_no) {
+            self.event = view.event;
+            self.participants = view.participants;
+        }
+    }
+
+    // ---- the log
+
+    /// What to append next, and behind which head; `None` when there is nothing or something is on its way.
+    ///
+    /// Facts go before messages, and a batch ends behind a fact that changes who takes
+    /// part: whoever is removed is in no batch after it.
+    pub(in crate::realtime::room) fn next_batch(&mut self, now: Micros, mut salt: impl FnMut() -> [u8; 16]) -> Option<(Head, Arc<[Entry]>)> {
+        if self.flight.is_some() {
+            return None;
+        }
+        let expected = self.tip.head;
+        let mut tip = self.tip;
+        let (mut items, mut entries, mut bytes): (Vec<Item>, Vec<Entry>, usize) = (Vec::new(), Vec::new(), 0);
+        let mut cut = false;
+        while let Some(fact) = self.facts.pop_front_if(|_| entries.len() < self.settings.append_entries && !cut) {
+            if fact.no <= tip.fact_no {
+                continue;
+            }
+            cut = fact.change.membership(fact.actor).is_some();
+            entries.push(tip.seal(fact.draft(), now, salt()));
+            items.push(Item::Fact(fact));
+        }
+        if !cut && self.facts.is_empty() {
+            while let Some(waiting) = self.queue.front() {
+                bytes += waiting.draft.body.len() + 256;
+                let full = entries.len() >= self.settings.append_entries || bytes > self.settings.append_bytes;
+                if full && !entries.is_empty() {
+                    break;
+                }
+                let Some(waiting) = self.queue.pop_front() else { break };
+                if let Err(error) = self.check_participant(waiting.user) {
+                    self.keys.remove(&(waiting.user, waiting.draft.key));
+                    refuse(waiting.replies, &error);
+                    continue;
+                }
+                entries.push(tip.seal(waiting.draft.clone(), now, salt()));
+                items.push(Item::Message(waiting));
+            }
+        }
+        if entries.is_empty() {
+            return None;
+        }
+        let entries: Arc<[Entry]> = entries.into();
+        self.flight = Some(Flight { entries: Arc::clone(&entries), items });
+        Some((expected, entries))
+    }
+
+    /// The log has the first `taken` entries on disk: tells everyone, then those who wait.
+    pub(in crate::realtime::room) fn appended(&mut self, taken: usize, now: Instant) {
+        let Some(Flight { entries, items }) = self.flight.take() else { return };
+        let taken = taken.min(entries.len());
+        let mut items = items.into_iter();
+        let done: Vec<Item> = items.by_ref().take(taken).collect();
+        self.requeue(items.collect());
+        self.take_in(entries.iter().take(taken).cloned().map(Arc::new).collect());
+        for (entry, item) in entries.iter().zip(done) {
+            if let Item::Message(waiting) = item {
+                crate::metrics::message_published(now.saturating_duration_since(waiting.arrived));
+                for reply in waiting.replies {
+                    let frame = v2::publish_reply(reply.id(), self.event.id, entry.seq, entry.at, false);
+                    reply.send(frame);
+                }
+            }
+        }
+    }
+
+    /// Somebody else appended: what was on its way waits again, to be checked again
+    /// against `others`, the entries that the log has behind our tip.
+    pub(in crate::realtime::room) fn conflicted(&mut self, others: Vec<Entry>) {
+        if let Some(flight) = self.flight.take() {
+            self.requeue(flight.items);
+        }
+        self.take_in(others.into_iter().map(Arc::new).collect());
+        self.answer_found();
+    }
+
+    fn requeue(&mut self, items: Vec<Item>) {
+        for item in items.into_iter().rev() {
+            match item {
+                Item::Fact(fact) => self.facts.push_front(fact),
+                Item::Message(waiting) => self.queue.push_front(waiting),
+            }
+        }
+    }
+
+    /// Answers waiting messages whose key another node has put into the log meanwhile.
+    fn answer_found(&mut self) {
+        let (found, waiting): (Vec<_>, Vec<_>) = self
+            .queue
+            .drain(..)
+            .partition(|waiting| matches!(self.keys.get(&(waiting.user, waiting.draft.key)), Some(Place::At(_))));
+        self.queue = waiting.into();
+        for twin in found {
+            let entry = match self.keys.get(&(twin.user, twin.draft.key)) {
+                Some(Place::At(seq)) => self.tail.get(*seq),
+                _ => None,
+            };
+            for reply in twin.replies {
+                match entry {
+                    Some(entry) if entry.body().is_none_or(|body| *body == twin.draft.body) => {
+                        let frame = v2::publish_reply(reply.id(), self.event.id, entry.seq, entry.at, true);
+                        reply.send(frame);
+                    }
+                    Some(_) => reply.fail(&RoomError::KeyConflict),
+                    None => reply.fail(&RoomError::Unavailable),
+                }
+            }
+        }
+    }
+
+    /// Moves the room behind `entries`, which the log holds, and tells the sessions.
+    fn take_in(&mut self, entries: Vec<Arc<Entry>>) {
+        let mut run: Vec<Arc<Entry>> = Vec::new();
+        for entry in entries {
+            self.tip = Tip::of(&entry);
+            if let Some(key) = key_of(&entry) {
+                self.keys.insert(key, Place::At(entry.seq));
+            }
+            let keys = &mut self.keys;
+            self.tail.push(Arc::clone(&entry), |old| {
+                if let Some(key) = key_of(old)
+                    && keys.get(&key) == Some(&Place::At(old.seq))
+                {
+                    keys.remove(&key);
+                }
+            });
+            run.push(Arc::clone(&entry));
+            let Some(fact) = Fact::of(&entry) else { continue };
+            self.places.push(FactPlace { no: entry.fact_no, seq: entry.seq });
+            if let Some(membership) = fact.change.membership(fact.actor) {
+                self.deliver(&std::mem::take(&mut run));
+                let gone = self.circle.apply(&membership, entry.seq);
+                let reason = if matches!(fact.change, Change::ParticipantLeft { .. }) { "left" } else { "removed" };
+                self.dismiss(&gone, reason);
+            }
+        }
+        self.deliver(&run);
+        self.show_view();
+    }
+}

@@ -1,0 +1,200 @@
+//! What is taken in, and what is answered at once.
+
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::{Item, Place, Publish, SEARCHES_PER_USER, Search, State, Waiting};
+use crate::{
+    domain::{
+        entry::{Draft, Entry, Kind},
+        id::UserId,
+        time::Micros,
+    },
+    realtime::{
+        protocol::v2,
+        room::{ReplyTo, RoomError},
+    },
+};
+
+impl State {
+    /// Takes a message in, answers it, or says where its key must be looked for first.
+    ///
+    /// `searched` is the seq up to which the log is known not to hold the key.
+    pub(in crate::realtime::room) fn publish(&mut self, publish: Publish, searched: u64) -> Option<Search> {
+        match self.admit(&publish, searched) {
+            Err(error) => {
+                crate::metrics::publish_refused(crate::error::Coded::code(&error));
+                publish.reply.fail(&error);
+                None
+            }
+            Ok(Admission::Duplicate(seq, at)) => {
+                let frame = v2::publish_reply(publish.reply.id(), self.event.id, seq, at, true);
+                publish.reply.send(frame);
+                None
+            }
+            Ok(Admission::SameAsWaiting) => {
+                let key = (publish.user, publish.key);
+                if let Some(waiting) = self.waiting_mut(key) {
+                    waiting.replies.push(publish.reply);
+                }
+                None
+            }
+            Ok(Admission::Search(from, to)) => {
+                *self.searches.entry(publish.user).or_default() += 1;
+                Some(Search { publish, from, to })
+            }
+            Ok(Admission::New) => {
+                self.keys.insert((publish.user, publish.key), Place::Waiting);
+                self.queue.push_back(Waiting {
+                    draft: Draft {
+                        author: Some(publish.user),
+                        kind: Kind::Message,
+                        key: publish.key,
+                        reply_to: publish.reply_to,
+                        target: None,
+                        body: publish.body,
+                    },
+                    user: publish.user,
+                    deadline: publish.deadline,
+                    arrived: publish.arrived,
+                    replies: vec![publish.reply],
+                });
+                None
+            }
+        }
+    }
+
+    fn admit(&self, publish: &Publish, searched: u64) -> Result<Admission, RoomError> {
+        self.check_participant(publish.user)?;
+        if self.sessions.get(&publish.session).is_none_or(|attached| attached.user != publish.user) {
+            return Err(RoomError::NotJoined);
+        }
+        let head = self.tip.head.seq;
+        if publish.after > head {
+            return Err(RoomError::PositionUnknown { head });
+        }
+        match self.keys.get(&(publish.user, publish.key)) {
+            Some(Place::At(seq)) => {
+                let entry = self.tail.get(*seq).ok_or(RoomError::Internal)?;
+                return same_message(entry, publish).map(|()| Admission::Duplicate(entry.seq, entry.at));
+            }
+            Some(Place::Waiting) => {
+                let waiting = self.waiting((publish.user, publish.key)).ok_or(RoomError::Internal)?;
+                let same = waiting.draft.body == publish.body && waiting.draft.reply_to == publish.reply_to;
+                return if same { Ok(Admission::SameAsWaiting) } else { Err(RoomError::KeyConflict) };
+            }
+            None => {}
+        }
+        let from = publish.after.max(searched) + 1;
+        let first_indexed = self.tail.first_seq();
+        if from < first_indexed {
+            if head - publish.after > self.settings.key_window {
+                return Err(RoomError::KeyExpired);
+            }
+            if self.searches.get(&publish.user).is_some_and(|running| *running >= SEARCHES_PER_USER) {
+                return Err(RoomError::Busy);
+            }
+            return Ok(Admission::Search(from, first_indexed - 1));
+        }
+        if let Some(target) = publish.reply_to
+            && (target > head || !self.circle.visible(publish.user).is_some_and(|visible| visible.contains(target)))
+        {
+            return Err(RoomError::ReplyTo);
+        }
+        if self.queue.len() >= self.settings.pending_entries {
+            return Err(RoomError::Unavailable);
+        }
+        Ok(Admission::New)
+    }
+
+    /// Goes on with a message whose key was looked for: `found` is its entry, if there is one.
+    pub(in crate::realtime::room) fn searched(&mut self, search: Search, found: Option<&Entry>) -> Option<Search> {
+        let Search { publish, to, .. } = search;
+        if let Some(running) = self.searches.get_mut(&publish.user) {
+            *running -= 1;
+            if *running == 0 {
+                self.searches.remove(&publish.user);
+            }
+        }
+        let Some(entry) = found else { return self.publish(publish, to) };
+        let answer = self.check_participant(publish.user).and_then(|()| same_message(entry, &publish));
+        match answer {
+            Ok(()) => {
+                let frame = v2::publish_reply(publish.reply.id(), self.event.id, entry.seq, entry.at, true);
+                publish.reply.send(frame);
+            }
+            Err(error) => publish.reply.fail(&error),
+        }
+        None
+    }
+
+    /// The search came to nothing: the log does not answer.
+    pub(in crate::realtime::room) fn search_failed(&mut self, search: Search) {
+        if let Some(running) = self.searches.get_mut(&search.publish.user) {
+            *running -= 1;
+            if *running == 0 {
+                self.searches.remove(&search.publish.user);
+            }
+        }
+        search.publish.reply.fail(&RoomError::Unavailable);
+    }
+
+    fn all_waiting(&self) -> impl Iterator<Item = &Waiting> {
+        let flying = self.flight.iter().flat_map(|flight| &flight.items).filter_map(|item| match item {
+            Item::Message(waiting) => Some(waiting),
+            Item::Fact(_) => None,
+        });
+        self.queue.iter().chain(flying)
+    }
+
+    fn waiting(&self, key: (UserId, Uuid)) -> Option<&Waiting> {
+        self.all_waiting().find(|waiting| (waiting.user, waiting.draft.key) == key)
+    }
+
+    fn waiting_mut(&mut self, key: (UserId, Uuid)) -> Option<&mut Waiting> {
+        let flying = self.flight.iter_mut().flat_map(|flight| &mut flight.items).filter_map(|item| match item {
+            Item::Message(waiting) => Some(waiting),
+            Item::Fact(_) => None,
+        });
+        self.queue.iter_mut().chain(flying).find(|waiting| (waiting.user, waiting.draft.key) == key)
+    }
+
+    /// Answers what has waited past its deadline. What the log has not been asked for yet
+    /// is dropped; what is on its way stays on its way.
+    pub(in crate::realtime::room) fn expire(&mut self, now: Instant) {
+        let (expired, waiting): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|waiting| waiting.deadline <= now);
+        self.queue = waiting.into();
+        for late in expired {
+            self.keys.remove(&(late.user, late.draft.key));
+            refuse(late.replies, &RoomError::Unavailable);
+        }
+        for item in self.flight.iter_mut().flat_map(|flight| &mut flight.items) {
+            if let Item::Message(waiting) = item
+                && waiting.deadline <= now
+            {
+                refuse(std::mem::take(&mut waiting.replies), &RoomError::Unavailable);
+            }
+        }
+    }
+}
+
+enum Admission {
+    New,
+    Duplicate(u64, Micros),
+    SameAsWaiting,
+    Search(u64, u64),
+}
+
+/// Whether `entry` says what `publish` says. An erased one can only be told by its key.
+fn same_message(entry: &Entry, publish: &Publish) -> Result<(), RoomError> {
+    let same = entry.body().is_none_or(|body| *body == publish.body) && entry.reply_to == publish.reply_to;
+    if same { Ok(()) } else { Err(RoomError::KeyConflict) }
+}
+
+pub(super) fn refuse(replies: Vec<ReplyTo>, error: &RoomError) {
+    for reply in replies {
+        crate::metrics::publish_refused(crate::error::Coded::code(error));
+        reply.fail(error);
+    }
+}

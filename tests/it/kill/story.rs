@@ -1,0 +1,227 @@
+//! Who changes events: each change is repeated until it is known what became of it, so
+//! that every fact of an event, and their order, is known beforehand.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use timingle::domain::fact::Change;
+
+use super::watcher::Life;
+use crate::harness::User;
+
+/// Events that are made and called off in one server's life.
+const EVENTS_A_LIFE: usize = 3;
+
+/// A change by its name and whom it is about.
+pub(super) type Step = (&'static str, Option<i64>);
+
+/// The changes of an event as its clients know them.
+#[derive(Clone)]
+pub(super) struct Story {
+    pub(super) event: i64,
+    /// Committed, in order.
+    pub(super) committed: Vec<Step>,
+    /// How many of them were answered as recorded: the room's log has them.
+    pub(super) recorded: usize,
+    /// Asked for, and perhaps committed.
+    pub(super) open: Option<Step>,
+}
+
+impl Story {
+    pub(super) fn new(event: i64) -> Self {
+        Self { event, committed: vec![("event_created", None)], recorded: 1, open: None }
+    }
+
+    /// Takes note of a change that was answered.
+    pub(super) fn add(&mut self, step: Step, recorded: bool) {
+        self.open = None;
+        self.committed.push(step);
+        if recorded {
+            self.recorded = self.committed.len();
+        }
+    }
+}
+
+/// The step that `change` is.
+pub(super) fn step_of(change: &Change) -> Step {
+    let user = match change {
+        Change::ParticipantAdded { user }
+        | Change::ParticipantJoined { user }
+        | Change::ParticipantLeft { user }
+        | Change::ParticipantRemoved { user } => Some(user.0),
+        _ => None,
+    };
+    (change.name(), user)
+}
+
+/// What an answer says about a change.
+enum Answer {
+    /// It is committed now, and perhaps recorded.
+    Done { recorded: bool },
+    /// It had been committed by an earlier try.
+    Before,
+    /// Not known.
+    Open,
+}
+
+/// Somebody who comes into an event and goes again, or is put out.
+pub(super) struct Guest {
+    pub(super) story: Story,
+    pub(super) complaints: Vec<String>,
+    host: User,
+    guest: User,
+    code: String,
+    turn: usize,
+}
+
+impl Guest {
+    pub(super) fn new(story: Story, host: User, guest: User) -> Self {
+        Self { story, complaints: Vec::new(), host, guest, code: String::new(), turn: 0 }
+    }
+
+    pub(super) fn meet(&mut self, address: std::net::SocketAddr) {
+        self.host.address = address;
+        self.guest.address = address;
+    }
+
+    /// Comes and goes until the server is gone; with `drain` only until nothing is open.
+    pub(super) async fn come_and_go(mut self, life: Arc<Life>, drain: bool) -> Self {
+        while !(drain && self.story.open.is_none()) && self.take_turn().await.is_some() {}
+        if !life.killed.load(Ordering::SeqCst) && !drain {
+            self.complaints.push(format!("{}: the server was gone by itself", self.guest.name));
+        }
+        self
+    }
+
+    async fn take_turn(&mut self) -> Option<()> {
+        let (event, who) = (self.story.event, Some(self.guest.id));
+        let place = format!("/events/{event}/participants/{}", self.guest.id);
+        match self.turn % 5 {
+            0 => {
+                // Who was put out cannot use an older link.
+                let path = format!("/events/{event}/invite-link");
+                let (_, body) = self.host.try_call(Method::POST, &path, Some(json!({}))).await.ok()?;
+                body["code"].as_str()?.clone_into(&mut self.code);
+            }
+            1 | 3 => {
+                let path = format!("/invite/{}/join", self.code);
+                self.change(("participant_joined", who), &self.guest.clone(), Method::POST, &path).await?;
+            }
+            2 => {
+                self.change(("participant_left", who), &self.guest.clone(), Method::DELETE, &place).await?;
+            }
+            _ => {
+                self.change(("participant_removed", who), &self.host.clone(), Method::DELETE, &place).await?;
+            }
+        }
+        self.turn += 1;
+        Some(())
+    }
+
+    async fn change(&mut self, step: Step, actor: &User, method: Method, path: &str) -> Option<()> {
+        loop {
+            let again = self.story.open.replace(step).is_some();
+            let (status, body) = actor.try_call(method.clone(), path, None).await.ok()?;
+            match answer(status, &body, again) {
+                Some(Answer::Done { recorded }) => {
+                    self.story.add(step, recorded);
+                    return Some(());
+                }
+                Some(Answer::Before) => {
+                    self.story.add(step, false);
+                    return Some(());
+                }
+                Some(Answer::Open) => {}
+                None => {
+                    self.complaints.push(format!("{step:?} in event {} was answered {status} {body}", self.story.event));
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// What an answer says about a change, asked for `again` or the first time; `None` if it may not be given.
+fn answer(status: StatusCode, body: &Value, again: bool) -> Option<Answer> {
+    let was_in = body["already_joined"] == true;
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => Some(Answer::Open),
+        StatusCode::NOT_FOUND if again => Some(Answer::Before),
+        status if status.is_success() && (again || !was_in) => {
+            Some(Answer::Done { recorded: status != StatusCode::ACCEPTED })
+        }
+        _ => None,
+    }
+}
+
+/// Somebody who makes events and calls them off.
+pub(super) struct Planner {
+    pub(super) stories: Vec<Story>,
+    pub(super) complaints: Vec<String>,
+    user: User,
+}
+
+impl Planner {
+    pub(super) fn new(user: User) -> Self {
+        Self { stories: Vec::new(), complaints: Vec::new(), user }
+    }
+
+    pub(super) fn meet(&mut self, address: std::net::SocketAddr) {
+        self.user.address = address;
+    }
+
+    /// Plans until the server is gone, or for long enough; with `drain` only until nothing is open.
+    pub(super) async fn plan(mut self, drain: bool) -> Self {
+        let mut left = if drain { 0 } else { EVENTS_A_LIFE };
+        loop {
+            if self.stories.last().is_some_and(|story| story.committed.len() < 2) {
+                if self.call_off().await.is_none() {
+                    break;
+                }
+            } else if left == 0 || self.make().await.is_none() {
+                break;
+            } else {
+                left -= 1;
+            }
+        }
+        self
+    }
+
+    /// An event whose creation was not answered is nobody's: the check looks at it all the same.
+    async fn make(&mut self) -> Option<()> {
+        let event = json!({
+            "title": "One of many",
+            "start_time": "2030-05-01T10:00:00Z",
+            "end_time": "2030-05-01T11:00:00Z",
+        });
+        let (status, body) = self.user.try_call(Method::POST, "/events", Some(event)).await.ok()?;
+        match body["id"].as_i64() {
+            Some(id) if status.is_success() => {
+                let mut story = Story::new(id);
+                story.recorded = usize::from(status != StatusCode::ACCEPTED);
+                self.stories.push(story);
+            }
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => {}
+            _ => self.complaints.push(format!("making an event was answered {status} {body}")),
+        }
+        Some(())
+    }
+
+    async fn call_off(&mut self) -> Option<()> {
+        let story = self.stories.last_mut()?;
+        let step = ("canceled", None);
+        story.open = Some(step);
+        let path = format!("/events/{}/cancel", story.event);
+        let (status, body) = self.user.try_call(Method::POST, &path, Some(json!({ "reason": "rain" }))).await.ok()?;
+        match answer(status, &body, false) {
+            Some(Answer::Done { recorded }) => story.add(step, recorded),
+            Some(Answer::Open) => {}
+            Some(Answer::Before) | None => {
+                self.complaints.push(format!("calling off event {} was answered {status} {body}", story.event));
+                return None;
+            }
+        }
+        Some(())
+    }
+}
