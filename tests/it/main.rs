@@ -7,6 +7,7 @@ mod conversation;
 mod harness;
 mod http_errors;
 mod limits;
+mod kill;
 mod log_contract;
 mod log_format;
 mod publish_rules;

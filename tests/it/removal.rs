@@ -28,14 +28,10 @@ async fn say_much(socket: &mut Socket, room: i64, after: u64, text: &str) -> Vec
     ids
 }
 
-/// Reads until all these commands are answered, and `enough` is reached.
-async fn read_on(
-    socket: &mut Socket,
-    ids: &[u64],
-    mut enough: impl FnMut(&Socket) -> bool,
-) -> BTreeMap<u64, Value> {
+/// Reads until all these commands are answered.
+async fn replies(socket: &mut Socket, ids: &[u64]) -> BTreeMap<u64, Value> {
     let mut replies = BTreeMap::new();
-    while replies.len() < ids.len() || !enough(socket) {
+    while replies.len() < ids.len() {
         let frame = socket.frame().await.unwrap();
         if frame.get("push").is_none() {
             replies.insert(frame["id"].as_u64().unwrap(), frame);
@@ -43,6 +39,20 @@ async fn read_on(
     }
     assert!(replies.keys().copied().eq(ids.iter().copied()));
     replies
+}
+
+/// Reads until all these commands are answered and the room is closed to this socket.
+async fn replies_and_removal(socket: &mut Socket, ids: &[u64]) -> (BTreeMap<u64, Value>, Value) {
+    let (mut replies, mut removed) = (BTreeMap::new(), None);
+    while replies.len() < ids.len() || removed.is_none() {
+        let frame = socket.frame().await.unwrap();
+        if frame.get("push").is_none() {
+            replies.insert(frame["id"].as_u64().unwrap(), frame);
+        } else if frame["push"] == "removed" {
+            removed = Some(frame);
+        }
+    }
+    (replies, removed.unwrap())
 }
 
 /// The seq of the last fact of this type about `user`.
@@ -96,13 +106,12 @@ async fn race(host: &User, other: &User, guest: &User, room: i64, by: &User, rou
         say_much(&mut at_other, room, after, "other"),
         say_much(&mut at_guest, room, after, "guest"),
     );
-    let is_removed = |socket: &Socket| socket.copy(room).removed;
-    let replies = read_on(&mut at_guest, &from_guest, is_removed).await;
-    read_on(&mut silent, &[], is_removed).await;
-    let removed = silent.pushed("removed");
+    let (to_guest, removed) = replies_and_removal(&mut at_guest, &from_guest).await;
+    assert_eq!(removed["reason"], reason, "{removed}");
+    let (_, removed) = replies_and_removal(&mut silent, &[]).await;
     assert_eq!(removed["reason"], reason, "{removed}");
     for (socket, ids) in [(&mut at_host, from_host), (&mut at_other, from_other)] {
-        let replies = read_on(socket, &ids, |_| true).await;
+        let replies = replies(socket, &ids).await;
         assert!(replies.values().all(|reply| reply["publish"]["seq"].is_u64()));
     }
     removal.await.unwrap();
@@ -125,7 +134,7 @@ async fn race(host: &User, other: &User, guest: &User, room: i64, by: &User, rou
     }
     // What was promised stands, and what was refused does not.
     let mut refused = 0;
-    for reply in replies.values() {
+    for reply in to_guest.values() {
         match reply["publish"]["seq"].as_u64() {
             Some(seq) => assert_eq!(visible[&seq]["author"], guest.id, "{reply}"),
             None => {

@@ -318,7 +318,7 @@ fn events(sql: &Connection) -> Vec<(i64, RoomId, u64)> {
     let mut statement = sql.prepare("SELECT id, room, fact_no FROM events ORDER BY id").unwrap();
     let rows = statement.query_map([], |row| {
         let room: [u8; 16] = row.get(1)?;
-        Ok((row.get(0)?, RoomId(Uuid::from_bytes(room)), row.get(2)?))
+        Ok((row.get(0)?, RoomId(Uuid::from_bytes(room)), row.get::<_, u32>(2)?.into()))
     });
     rows.unwrap().map(Result::unwrap).collect()
 }
@@ -329,11 +329,11 @@ fn history(sql: &Connection, event: i64) -> Vec<Row> {
     let rows = statement.query_map([event], |row| {
         let (id, payload): ([u8; 16], String) = (row.get(1)?, row.get(3)?);
         Ok(Row {
-            no: row.get(0)?,
+            no: row.get::<_, u32>(0)?.into(),
             id: Uuid::from_bytes(id),
             actor: row.get(2)?,
             change: serde_json::from_str(&payload).unwrap(),
-            seq: row.get(4)?,
+            seq: row.get::<_, Option<u32>>(4)?.map(u64::from),
         })
     });
     rows.unwrap().map(Result::unwrap).collect()

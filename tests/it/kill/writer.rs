@@ -58,6 +58,14 @@ impl Writer {
         self
     }
 
+    /// Hears what it missed of the others, says nothing and goes.
+    pub(super) async fn catch_up(mut self) -> Self {
+        if let Some(socket) = self.watcher.attach().await {
+            self.watcher.detach(socket);
+        }
+        self
+    }
+
     /// `None` when the server is gone.
     async fn exchange(&mut self, socket: &mut Socket, way: &mut HashMap<u64, Said>, drain: bool) -> Option<()> {
         // One that was acknowledged long ago is asked for again: it is where it was.
