@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use timingle::{
-    app,
+    app, chat,
     config::{self, Config, Profile, Sources},
     domain::{
         entry::{Hash, Head},
@@ -66,6 +66,8 @@ noted earlier can prove: give it with --head.")]
     Verify(VerifyArgs),
     /// Bring the log and the relational store to one state, after one was restored from a backup
     Repair,
+    /// Talk from this terminal: sign in, make an appointment, invite, chat
+    Chat(chat::ChatArgs),
 }
 
 #[derive(Debug, Args)]
@@ -121,6 +123,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Command::Export(args) => export(&ready(&sources)?, &args),
         Command::Verify(args) => verify_file(args),
         Command::Repair => repair(&ready(&sources)?),
+        Command::Chat(args) => block_on(chat::run(args)),
     }
 }
 
@@ -138,11 +141,14 @@ fn ready(sources: &Sources) -> anyhow::Result<Config> {
 }
 
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()?
-        .block_on(work)
+        .build()?;
+    let done = runtime.block_on(work);
+    // A read of the terminal cannot be called back: leave without it.
+    runtime.shutdown_background();
+    done
 }
 
 fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {

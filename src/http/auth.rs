@@ -1,6 +1,6 @@
 //! Signing in and out, and who one is.
 
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::header, web::Data};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::header, rt, web::Data};
 use futures_util::future::{FutureExt as _, LocalBoxFuture, Ready, ready};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -39,6 +39,17 @@ impl Coded for TokenMissing {
     }
 }
 
+/// The check of a token panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the check of an access token panicked")]
+struct AuthenticationFell;
+
+impl Coded for AuthenticationFell {
+    fn code(&self) -> ErrorCode {
+        ErrorCode::InternalError
+    }
+}
+
 impl FromRequest for AuthUser {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
@@ -50,7 +61,9 @@ impl FromRequest for AuthUser {
             let (Some(token), Some(auth)) = (token, auth) else {
                 return Err(TokenMissing.into());
             };
-            Ok(Self(auth.authenticate(&token).await?))
+            // A task of its own: another extractor's failure must not stop a query half way.
+            let known = rt::spawn(async move { auth.authenticate(&token).await });
+            Ok(Self(known.await.map_err(|_| AuthenticationFell)??))
         }
         .boxed_local()
     }

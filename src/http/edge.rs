@@ -4,14 +4,15 @@
 use std::time::Instant;
 
 use actix_web::{
-    Error, HttpMessage as _, HttpResponse,
+    Error, HttpMessage as _, HttpResponse, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        Method,
+        Method, StatusCode,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
+    rt,
     web::Data,
 };
 use tracing::Instrument as _;
@@ -73,8 +74,12 @@ pub async fn edge(
         let response = if *request.method() == Method::OPTIONS {
             request.into_response(preflight(origin.is_some()))
         } else {
-            let response = next.call(request).await?.map_into_boxed_body();
-            one_error_body(response, asked, &id)
+            // A task of its own: a client that hangs up must not stop a transaction half way.
+            let answered = rt::spawn(next.call(request).in_current_span()).await;
+            let Ok(response) = answered else {
+                return Err(Fallen { asked, id }.into());
+            };
+            one_error_body(response?.map_into_boxed_body(), asked, &id)
         };
         let mut response = response;
         add_headers(response.headers_mut(), &id, origin);
@@ -94,6 +99,28 @@ pub async fn edge(
     }
     .instrument(span)
     .await
+}
+
+/// A handler panicked; the panic itself has been printed.
+#[derive(Debug)]
+struct Fallen {
+    asked: Asked,
+    id: RequestId,
+}
+
+impl std::fmt::Display for Fallen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a handler panicked")
+    }
+}
+
+impl ResponseError for Fallen {
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let failed = RequestError::Failed(StatusCode::INTERNAL_SERVER_ERROR.as_u16());
+        let mut response = ApiError::from(failed).render(self.asked, &self.id.0);
+        add_headers(response.headers_mut(), &self.id, None);
+        response
+    }
 }
 
 /// Gives every failure its body, whoever made it: a handler, an extractor, the router.

@@ -2,7 +2,7 @@
 //!
 //! Version 1 reads `error` (a text) and `code`; RFC 9457 names `type`, `title`,
 //! `status` and `detail`. A handler only returns an [`ApiError`]; the body is made
-//! by [`super::edge`], which knows the language and the types that were asked for.
+//! by [`super::edge()`], which knows the language and the types that were asked for.
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -88,7 +88,7 @@ impl Asked {
 }
 
 /// The content type and the body with which `error` is told to whoever sent `headers`,
-/// for answers that do not pass [`super::edge`].
+/// for answers that do not pass [`super::edge()`].
 pub fn render_error(error: &dyn Coded, headers: &HeaderMap) -> (String, String) {
     let asked = Asked::of(headers);
     let body = Value::Object(problem(error, asked.language));

@@ -1,6 +1,6 @@
 //! Extract, call, render. This file is the whole route table.
 //!
-//! - [`edge`]: what every request passes: id, span, origin, headers, the one error body.
+//! - [`edge()`]: what every request passes: id, span, origin, headers, the one error body.
 //! - `error`: every failure as one JSON body.
 //! - `extract`: what handlers take from a request.
 //! - `auth`, `events`, `invites`, [`ops`]: the handlers, a file for each thing.
@@ -76,7 +76,7 @@ pub struct Parts {
     pub readiness: Readiness,
 }
 
-/// Adds every route; the application is wrapped in [`edge`] as well.
+/// Adds every route; the application is wrapped in [`edge()`] as well.
 pub fn configure(config: &mut ServiceConfig, parts: Parts) {
     let Parts {
         settings,

@@ -1,8 +1,9 @@
 use actix_web::{
     App, HttpResponse, Responder,
+    body::to_bytes,
     http::{Method, StatusCode, header},
     middleware::from_fn,
-    test::{TestRequest, call_service, init_service, read_body},
+    test::{TestRequest, init_service, try_call_service},
     web::{self, Data, Path, PathConfig, PayloadConfig, Query, QueryConfig},
 };
 use serde::Deserialize;
@@ -63,6 +64,10 @@ async fn bare() -> HttpResponse {
     HttpResponse::new(StatusCode::BAD_GATEWAY)
 }
 
+async fn panicking() -> HttpResponse {
+    panic!("on purpose")
+}
+
 struct Answer {
     status: u16,
     headers: header::HeaderMap,
@@ -114,14 +119,18 @@ async fn answer(request: TestRequest) -> Answer {
         .service(web::resource("/limited").get(limited))
         .service(web::resource("/broken").get(broken))
         .service(web::resource("/bare").get(bare))
+        .service(web::resource("/panicking").get(panicking))
         .service(web::resource("/readyz").get(ops::ready))
         .default_service(web::to(not_found));
     let app = init_service(app).await;
-    let response = call_service(&app, request.to_request()).await;
+    let response = match try_call_service(&app, request.to_request()).await {
+        Ok(response) => response.into_parts().1,
+        Err(error) => error.error_response(),
+    };
     Answer {
         status: response.status().as_u16(),
         headers: response.headers().clone(),
-        body: read_body(response).await.to_vec(),
+        body: to_bytes(response.into_body()).await.unwrap().to_vec(),
     }
 }
 
@@ -156,6 +165,7 @@ async fn every_failure_has_the_one_body() {
         (TestRequest::get().uri("/limited"), 429, "RATE_LIMIT_EXCEEDED"),
         (TestRequest::get().uri("/broken"), 500, "INTERNAL_ERROR"),
         (TestRequest::get().uri("/bare"), 500, "INTERNAL_ERROR"),
+        (TestRequest::get().uri("/panicking"), 500, "INTERNAL_ERROR"),
     ];
     for (request, status, code) in cases {
         let answer = answer(request).await;

@@ -54,6 +54,8 @@ struct Book {
     slots: HashMap<EventId, Slot>,
     /// Rooms that panicked lately: how often in a row, and when last.
     falls: HashMap<EventId, (u32, Instant)>,
+    /// Sessions of rooms that panicked, until the next room of the event takes them.
+    survivors: HashMap<EventId, Vec<(SessionId, Attached)>>,
 }
 
 type Started = Option<Result<RoomHandle, HealError>>;
@@ -220,25 +222,48 @@ impl Registry {
             let (count, last) = book.falls.entry(event).or_insert((0, Instant::now()));
             *count = if last.elapsed() > Duration::from_secs(60) { 1 } else { *count + 1 };
             *last = Instant::now();
+            tracing::error!(event.id = %event, sessions = survivors.len(), "room {event} panicked, building it again");
+            book.survivors.entry(event).or_default().extend(survivors);
         }
         crate::metrics::room_restarted();
-        tracing::error!(event.id = %event, sessions = survivors.len(), "room {event} panicked, building it again");
-        let registry = self.clone();
-        self.shared.background.spawn(async move { registry.rebuild(event, survivors).await });
+        self.shared.background.spawn(self.clone().rebuild(event));
     }
 
-    async fn rebuild(self, event: EventId, mut survivors: Vec<(SessionId, Attached)>) {
+    /// Builds a room that panicked again, for as long as it has sessions that wait for it.
+    async fn rebuild(self, event: EventId) {
         let mut pause = Duration::from_millis(50);
-        while !survivors.is_empty() {
-            if let Ok(room) = self.room(event).await {
-                match room.adopt(survivors) {
-                    Ok(()) => return,
-                    Err(back) => survivors = back,
-                }
+        while self.has_survivors(event) {
+            // Whatever starts takes them; what does not start is tried again.
+            let _ = self.room(event).await;
+            if self.has_survivors(event) {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(MAX_BACKOFF);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(MAX_BACKOFF);
-            survivors.retain(|(_, attached)| attached.outbox.closed().is_none());
+        }
+    }
+
+    fn has_survivors(&self, event: EventId) -> bool {
+        let mut book = self.shared.book.lock();
+        let Some(survivors) = book.survivors.get_mut(&event) else { return false };
+        survivors.retain(|(_, attached)| attached.outbox.closed().is_none());
+        let any = !survivors.is_empty();
+        if !any {
+            book.survivors.remove(&event);
+        }
+        any
+    }
+
+    /// The sessions that wait for the room of `event` to be built again.
+    pub(crate) fn take_survivors(&self, event: EventId) -> Vec<(SessionId, Attached)> {
+        self.shared.book.lock().survivors.remove(&event).unwrap_or_default()
+    }
+
+    /// Detaches a session from a room, also from one that has just panicked.
+    pub(crate) fn leave(&self, event: EventId, session: SessionId) {
+        if let Some(room) = self.live(event) {
+            room.leave(session);
+        } else if let Some(survivors) = self.shared.book.lock().survivors.get_mut(&event) {
+            survivors.retain(|(survivor, _)| *survivor != session);
         }
     }
 

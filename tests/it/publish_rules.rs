@@ -120,7 +120,7 @@ async fn position_ahead_of_the_head_is_refused_and_says_where_the_head_is() {
     for after in [2, (1 << 53) - 1] {
         let reply = socket.publish_as(room, &key(), after, "from the future").await;
         assert_eq!(code(&reply), "POSITION_UNKNOWN", "{reply}");
-        assert_eq!(reply["error"]["head_seq"], 1, "{reply}");
+        assert_eq!(reply["error"]["details"]["head_seq"], 1, "{reply}");
     }
     assert!(socket.copy(room).texts().is_empty());
 }
@@ -206,7 +206,7 @@ async fn replies_to_one_socket_come_in_the_order_of_their_seqs() {
     at_min.join(room).await;
     chatter(&mut at_min, room, 20).await;
     let mut posted = Vec::new();
-    for number in 0..200_u64 {
+    for number in 0..60_u64 {
         // Some of them have to be looked for in the log first: that takes longer.
         let after = if number % 5 == 0 { 0 } else { 22 };
         let arguments = json!({
@@ -258,7 +258,7 @@ async fn answer_to_a_message_that_one_cannot_see_is_refused() {
     min.remove(&min, room).await;
     let hidden = seq(&at_ada.publish(room, "Between us").await);
     ada.bring(&min, room).await;
-    at_min.copies.remove(&room);
+    at_min.push("removed").await;
     at_min.join(room).await;
     let reply = at_min.ask("publish", answer(hidden)).await;
     assert_eq!(code(&reply), "VALIDATION_ERROR", "{reply}");

@@ -89,6 +89,7 @@ async fn race(host: &User, other: &User, guest: &User, room: i64, by: &User, rou
     let mut silent = guest.connect().await;
     for socket in [&mut at_host, &mut at_other, &mut at_guest, &mut silent] {
         socket.join(room).await;
+        socket.fill(room, 100).await;
     }
     let after = at_host.copy(room).seq;
 
@@ -122,15 +123,15 @@ async fn race(host: &User, other: &User, guest: &User, room: i64, by: &User, rou
     at_host.read_to(room, late).await;
     let record = at_host.whole_record(room).await;
     record.assert_whole();
-    assert_eq!(at_host.copy(room).entries, record.entries);
-    assert_eq!(at_other.copy(room).entries, record.entries);
+    at_host.copy(room).assert_holds(&record.entries, "the host");
+    at_other.copy(room).assert_holds(&record.entries, "the other");
 
     let fact = fact_about(&record, kind, guest);
     let beyond = record.entries.range(fact + 1..).filter(|(_, entry)| entry["author"] == guest.id);
     assert_eq!(beyond.count(), 0, "round {round}: the guest spoke after seq {fact}");
     let visible: BTreeMap<u64, Value> = record.entries.range(..=fact).map(|(seq, entry)| (*seq, entry.clone())).collect();
     for (name, socket) in [("talking", &at_guest), ("silent", &silent)] {
-        assert_eq!(socket.copy(room).entries, visible, "round {round}, the {name} socket");
+        socket.copy(room).assert_holds(&visible, &format!("round {round}, the {name} socket"));
     }
     // What was promised stands, and what was refused does not.
     let mut refused = 0;
@@ -149,7 +150,7 @@ async fn race(host: &User, other: &User, guest: &User, room: i64, by: &User, rou
     // Nothing followed: these answers are read through the same socket after all of it.
     for socket in [&mut at_guest, &mut silent] {
         let history = socket.whole_record(room).await;
-        assert_eq!(history.entries, visible, "round {round}: what the removed one may read");
+        history.assert_holds(&visible, &format!("round {round}, what the guest may read"));
         let page = socket.ask("history", json!({ "room": room, "after": fact })).await;
         assert_eq!(page["history"]["entries"], json!([]), "{page}");
         let reply = socket.publish(room, "still there?").await;

@@ -17,7 +17,7 @@ use std::{
 
 use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message,
-    ResponseActFuture, WrapFuture as _, dev::SendError,
+    ResponseActFuture, WrapFuture as _,
 };
 use tokio::{sync::oneshot, time::timeout};
 
@@ -85,7 +85,9 @@ impl RoomHandle {
         settings: &Settings,
         times: Times,
     ) -> Result<Self, HealError> {
-        let state = start::prepare(&ports, event, settings).await?;
+        let mut state = start::prepare(&ports, event, settings).await?;
+        // Before anybody else can get at the room: to its sessions it never was away.
+        state.adopt(registry.take_survivors(event));
         let answer = times.answer;
         let addr = Room::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
@@ -160,13 +162,6 @@ impl RoomHandle {
         if self.addr.try_send(Quiet { done }).is_ok() {
             let _ = heard.await;
         }
-    }
-
-    /// Hands over the sessions of a room that panicked.
-    pub(crate) fn adopt(&self, survivors: Vec<(SessionId, Attached)>) -> Result<(), Vec<(SessionId, Attached)>> {
-        self.addr.try_send(Adopt(survivors)).map_err(|error| match error {
-            SendError::Full(Adopt(survivors)) | SendError::Closed(Adopt(survivors)) => survivors,
-        })
     }
 
     async fn ask<M>(&self, message: M) -> Option<M::Result>
@@ -424,7 +419,8 @@ impl Actor for Room {
     }
 
     fn stopping(&mut self, _: &mut Self::Context) -> actix::Running {
-        self.ended = true;
+        // An actor that panicked comes through here as well, while its thread unwinds.
+        self.ended = !std::thread::panicking();
         actix::Running::Stop
     }
 }
@@ -574,17 +570,5 @@ impl Handler<Quiet> for Room {
     fn handle(&mut self, Quiet { done }: Quiet, ctx: &mut Self::Context) {
         self.quieting.push(done);
         self.pump(ctx);
-    }
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Adopt(Vec<(SessionId, Attached)>);
-
-impl Handler<Adopt> for Room {
-    type Result = ();
-
-    fn handle(&mut self, Adopt(survivors): Adopt, _: &mut Self::Context) {
-        self.state.adopt(survivors);
     }
 }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 pub(super) use socket::run;
 
+use self::socket::{FrameLimit, NOT_UTF8};
 use super::{
     limiter::PublishLimiter,
     outbox::Outbox,
@@ -46,6 +47,9 @@ use crate::{
 
 /// How long a closed socket may take to hear of it before it is cut.
 const CLOSE_GRACE: Duration = Duration::from_secs(3);
+
+/// The least that a client's frame has around its payload, in bytes.
+const FRAME_OVERHEAD: usize = 6;
 
 /// Rooms started at the same time for one join.
 const PARALLEL_STARTS: usize = 8;
@@ -132,6 +136,7 @@ pub(super) struct Session {
     /// The parts of a fragmented text message.
     fragments: Option<BytesMut>,
     bytes_before_auth: usize,
+    frame_limit: FrameLimit,
     opened: Instant,
     heard: Instant,
     pinged: Instant,
@@ -146,6 +151,7 @@ impl Session {
         outbox: Outbox,
         identity: Option<Identity>,
         language: Language,
+        frame_limit: FrameLimit,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -159,6 +165,7 @@ impl Session {
             waiting: false,
             fragments: None,
             bytes_before_auth: 0,
+            frame_limit,
             opened: now,
             heard: now,
             pinged: now,
@@ -199,13 +206,21 @@ impl Session {
 
     // ---- what the client sends
 
+    /// Whether a client that is not authenticated has now sent more than it may.
+    fn has_sent_too_much(&mut self, message: &ws::Message) -> bool {
+        let payload = match message {
+            ws::Message::Text(text) => text.len(),
+            ws::Message::Continuation(
+                Item::FirstText(part) | Item::FirstBinary(part) | Item::Continue(part) | Item::Last(part),
+            ) => part.len(),
+            ws::Message::Binary(bytes) | ws::Message::Ping(bytes) | ws::Message::Pong(bytes) => bytes.len(),
+            ws::Message::Close(_) | ws::Message::Nop => 0,
+        };
+        self.bytes_before_auth += payload + FRAME_OVERHEAD;
+        self.bytes_before_auth > self.shared.limits.auth_bytes
+    }
+
     fn text(&mut self, text: &str, ctx: &mut WebsocketContext<Self>) {
-        if self.identity.is_none() {
-            self.bytes_before_auth += text.len();
-            if self.bytes_before_auth > self.shared.limits.auth_bytes {
-                return self.outbox.close(CloseCode::NotAuthenticated);
-            }
-        }
         let decoded = v2::decode(text);
         match (decoded.id, decoded.command) {
             (Some(id), Ok(command)) => self.accept(id, command, ctx),
@@ -270,6 +285,7 @@ impl Session {
                 session.language = identity.language;
                 session.hello(Some(id), &identity);
                 session.identity = Some(identity);
+                session.frame_limit.set(session.shared.limits.frame_bytes);
                 session.watch(ctx);
             }
         });
@@ -317,9 +333,7 @@ impl Session {
     fn leave(&mut self, id: u64, rooms: &[EventId]) {
         for room in rooms {
             self.joined.remove(room);
-            if let Some(room) = self.shared.registry.live(*room) {
-                room.leave(self.seat.id());
-            }
+            self.shared.registry.leave(*room, self.seat.id());
         }
         self.push(v2::leave_reply(id));
     }
@@ -458,9 +472,7 @@ impl Actor for Session {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         for room in self.joined.drain() {
-            if let Some(room) = self.shared.registry.live(room) {
-                room.leave(self.seat.id());
-            }
+            self.shared.registry.leave(room, self.seat.id());
         }
         self.outbox.close(CloseCode::Normal);
         let reason = self.outbox.closed().unwrap_or(CloseCode::Normal).reason();
@@ -474,6 +486,9 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
             return;
         }
         self.heard = Instant::now();
+        if self.identity.is_none() && message.as_ref().is_ok_and(|message| self.has_sent_too_much(message)) {
+            return self.outbox.close(CloseCode::NotAuthenticated);
+        }
         match message {
             Ok(ws::Message::Text(text)) => self.text(&text, ctx),
             Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
@@ -481,11 +496,12 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
             Ok(ws::Message::Close(_)) => self.outbox.close(CloseCode::Normal),
             Ok(ws::Message::Binary(_)) => self.outbox.close(CloseCode::Broken),
             Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
-            Err(ProtocolError::Overflow) => self.outbox.close(CloseCode::TooBig),
-            Err(ProtocolError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
-                self.outbox.close(CloseCode::InvalidUtf8);
+            // Such a frame would also be more than it may send.
+            Err(ProtocolError::Overflow) if self.identity.is_none() => {
+                self.outbox.close(CloseCode::NotAuthenticated);
             }
-            Err(ProtocolError::Io(_)) => ctx.stop(),
+            Err(ProtocolError::Overflow) => self.outbox.close(CloseCode::TooBig),
+            Err(ProtocolError::Io(error)) if error.kind() == NOT_UTF8 => self.outbox.close(CloseCode::InvalidUtf8),
             Err(_) => self.outbox.close(CloseCode::Broken),
         }
     }

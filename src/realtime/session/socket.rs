@@ -2,7 +2,10 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -32,14 +35,18 @@ pub(in crate::realtime) async fn run(
     seat: crate::realtime::roster::Seat,
 ) {
     let (incoming, outgoing) = socket.into_split();
+    let limits = &shared.limits;
+    let limit = FrameLimit::new(if identity.is_some() { limits.frame_bytes } else { limits.auth_bytes });
     let frames = Frames {
         socket: incoming,
         buffer: read,
-        codec: Codec::new().max_size(shared.limits.frame_bytes),
+        codec: Codec::new().max_size(limits.frame_bytes),
+        limit: limit.clone(),
+        broken: false,
         ended: false,
     };
-    let stall = shared.limits.outbox_stall;
-    let session = Session::new(shared, seat, outbox.clone(), identity, language);
+    let stall = limits.outbox_stall;
+    let session = Session::new(shared, seat, outbox.clone(), identity, language, limit);
     let mut control = Box::pin(WebsocketContext::with_factory(futures_util::stream::pending(), |ctx| {
         ctx.add_stream(frames);
         session
@@ -59,11 +66,33 @@ pub(in crate::realtime) async fn run(
     let _ = writer.await;
 }
 
+/// How many bytes a client's frame may have now. Clones share it.
+#[derive(Clone)]
+pub(super) struct FrameLimit(Arc<AtomicUsize>);
+
+impl FrameLimit {
+    fn new(bytes: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    /// Lets frames have up to `bytes` from here on.
+    pub(super) fn set(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    fn is_passed_by(&self, announced: u64) -> bool {
+        announced > self.0.load(Ordering::Relaxed) as u64
+    }
+}
+
 /// The client's frames. Holds at most one frame and one read's bytes.
 struct Frames {
     socket: OwnedReadHalf,
     buffer: BytesMut,
     codec: Codec,
+    limit: FrameLimit,
+    /// What is read from here on has no meaning.
+    broken: bool,
     ended: bool,
 }
 
@@ -76,13 +105,18 @@ impl Stream for Frames {
             if this.ended {
                 return Poll::Ready(None);
             }
-            match this.codec.decode(&mut this.buffer) {
-                Ok(Some(frame)) => return Poll::Ready(Some(message(frame))),
-                Ok(None) => {}
-                Err(error) => {
-                    // What follows a broken frame has no meaning.
-                    this.ended = true;
-                    return Poll::Ready(Some(Err(error)));
+            if this.broken {
+                // Read all the same: closed with bytes unread, the connection would be reset
+                // and the client might never see why.
+                this.buffer.clear();
+            } else {
+                match this.decode() {
+                    Ok(Some(frame)) => return Poll::Ready(Some(message(frame))),
+                    Ok(None) => {}
+                    Err(error) => {
+                        this.broken = true;
+                        return Poll::Ready(Some(Err(error)));
+                    }
                 }
             }
             if this.buffer.is_empty() {
@@ -100,11 +134,33 @@ impl Stream for Frames {
     }
 }
 
+impl Frames {
+    fn decode(&mut self) -> Result<Option<Frame>, ProtocolError> {
+        // The codec would wait for all of it before it says that it is too big.
+        if announced_bytes(&self.buffer).is_some_and(|bytes| self.limit.is_passed_by(bytes)) {
+            return Err(ProtocolError::Overflow);
+        }
+        self.codec.decode(&mut self.buffer)
+    }
+}
+
+/// How many bytes of payload the frame at the start of `bytes` says it has (RFC 6455 section 5.2).
+fn announced_bytes(bytes: &[u8]) -> Option<u64> {
+    let [_, second, rest @ ..] = bytes else { return None };
+    match second & 0x7f {
+        126 => rest.first_chunk().map(|length| u16::from_be_bytes(*length).into()),
+        127 => rest.first_chunk().map(|length| u64::from_be_bytes(*length)),
+        length => Some(length.into()),
+    }
+}
+
+/// The error that tells a text which is not UTF-8 from a frame that is broken.
+pub(super) const NOT_UTF8: std::io::ErrorKind = std::io::ErrorKind::InvalidInput;
+
 fn message(frame: Frame) -> Result<Message, ProtocolError> {
     Ok(match frame {
         Frame::Text(data) => Message::Text(
-            ByteString::try_from(data)
-                .map_err(|error| ProtocolError::Io(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?,
+            ByteString::try_from(data).map_err(|error| ProtocolError::Io(std::io::Error::new(NOT_UTF8, error)))?,
         ),
         Frame::Binary(data) => Message::Binary(data),
         Frame::Ping(payload) => Message::Ping(payload),

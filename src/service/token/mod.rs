@@ -30,9 +30,10 @@ const TYPE: &str = "access";
 const HEADER_TYPE: &str = "at+jwt";
 /// The longest token that is looked at, in bytes; ours have about 500.
 const MAX_BYTES: usize = 2_048;
-/// A token counts from this long before it was made, so that a node whose clock
-/// is a little behind takes it too.
-const NOT_BEFORE: Duration = Duration::from_secs(30);
+/// A token counts from this long before it was made: a node whose clock is behind takes
+/// it too, and a clock that is set back by some hours signs nobody out. No token is ever
+/// made for later, so this gives nothing away.
+const NOT_BEFORE: Duration = Duration::from_secs(24 * 3_600);
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// Makes and reads access tokens: JSON web tokens, HMAC-SHA-256. Cheap to clone.

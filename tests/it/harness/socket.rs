@@ -1,7 +1,7 @@
 //! A WebSocket of version 2, and the copy of a room that its frames make.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
 };
 
@@ -77,6 +77,14 @@ impl Copy {
             .values()
             .filter_map(|entry| Some(entry["fact"]["type"].as_str()?.to_owned()))
             .collect()
+    }
+
+    /// Fails, with the first difference, unless this copy holds exactly `entries`.
+    pub(crate) fn assert_holds(&self, entries: &BTreeMap<u64, Value>, whose: &str) {
+        let seqs: BTreeSet<u64> = self.entries.keys().chain(entries.keys()).copied().collect();
+        for seq in seqs {
+            assert_eq!(self.entries.get(&seq), entries.get(&seq), "{whose}: seq {seq}");
+        }
     }
 
     /// Fails unless the entries are 1..=head without a gap.
@@ -286,6 +294,21 @@ impl Socket {
     pub(crate) async fn read_to(&mut self, room: i64, seq: u64) {
         while self.copies.get(&room).is_none_or(|copy| copy.seq < seq) {
             self.frame().await.unwrap();
+        }
+    }
+
+    /// Pages, `page` entries at a time, whatever the copy of `room` lacks below its head.
+    pub(crate) async fn fill(&mut self, room: i64, page: usize) {
+        loop {
+            let copy = &self.copies[&room];
+            let Some(missing) = (1..=copy.seq).find(|seq| !copy.entries.contains_key(seq)) else {
+                return;
+            };
+            let arguments = json!({ "room": room, "after": missing - 1, "limit": page });
+            let reply = self.ask("history", arguments).await;
+            let entries = &reply["history"]["entries"];
+            assert_eq!(entries[0]["seq"], missing, "{reply}");
+            self.copies.entry(room).or_default().add(entries);
         }
     }
 

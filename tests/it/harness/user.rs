@@ -42,15 +42,19 @@ impl User {
             .await
             .unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-        let body: Value = answer.json().await.unwrap();
+        Self::of(address, name, phone, &answer.json().await.unwrap())
+    }
+
+    /// Whoever this answer to a sign-in is for.
+    pub(crate) fn of(address: SocketAddr, name: &str, phone: &str, answer: &Value) -> Self {
         Self {
             address,
-            id: body["id"].as_i64().unwrap(),
+            id: answer["id"].as_i64().unwrap(),
             phone: phone.to_owned(),
             name: name.to_owned(),
-            token: body["access_token"].as_str().unwrap().to_owned(),
-            refresh_token: body["refresh_token"].as_str().unwrap().to_owned(),
-            client,
+            token: answer["access_token"].as_str().unwrap().to_owned(),
+            refresh_token: answer["refresh_token"].as_str().unwrap().to_owned(),
+            client: reqwest::Client::new(),
         }
     }
 

@@ -1,18 +1,30 @@
 //! What goes to the log next, and what comes of it.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use super::{Flight, Item, Place, State, View, key_of, publish::refuse};
+use super::{
+    Flight, Item, Place, State, View,
+    deliver::going,
+    key_of,
+    publish::{refuse, same_message},
+};
 use crate::{
     domain::{
         chain::Tip,
         entry::{Entry, Head},
-        fact::{Change, Fact},
+        fact::Fact,
         time::Micros,
     },
     ports::{FactPage, FactPlace, Person},
-    realtime::{protocol::v2, room::RoomError},
+    realtime::{
+        protocol::v2,
+        room::{ReplyTo, RoomError},
+    },
 };
+
+/// Who waited for a message that turned out to stand in the log, where it stands, and
+/// whether it says the same there.
+type Twin = (Vec<ReplyTo>, (u64, Micros), bool);
 
 impl State {
     /// Takes in facts that the relational store committed.
@@ -118,8 +130,18 @@ impl State {
         if let Some(flight) = self.flight.take() {
             self.requeue(flight.items);
         }
+        let twins = self.take_twins(&others);
         self.take_in(others.into_iter().map(Arc::new).collect());
-        self.answer_found();
+        for (replies, (seq, at), same) in twins {
+            for reply in replies {
+                if same {
+                    let frame = v2::publish_reply(reply.id(), self.event.id, seq, at, true);
+                    reply.send(frame);
+                } else {
+                    reply.fail(&RoomError::KeyConflict);
+                }
+            }
+        }
     }
 
     fn requeue(&mut self, items: Vec<Item>) {
@@ -131,29 +153,24 @@ impl State {
         }
     }
 
-    /// Answers waiting messages whose key another node has put into the log meanwhile.
-    fn answer_found(&mut self) {
-        let (found, waiting): (Vec<_>, Vec<_>) = self
-            .queue
-            .drain(..)
-            .partition(|waiting| matches!(self.keys.get(&(waiting.user, waiting.draft.key)), Some(Place::At(_))));
-        self.queue = waiting.into();
-        for twin in found {
-            let entry = match self.keys.get(&(twin.user, twin.draft.key)) {
-                Some(Place::At(seq)) => self.tail.get(*seq),
-                _ => None,
-            };
-            for reply in twin.replies {
-                match entry {
-                    Some(entry) if entry.body().is_none_or(|body| *body == twin.draft.body) => {
-                        let frame = v2::publish_reply(reply.id(), self.event.id, entry.seq, entry.at, true);
-                        reply.send(frame);
-                    }
-                    Some(_) => reply.fail(&RoomError::KeyConflict),
-                    None => reply.fail(&RoomError::Unavailable),
+    /// Takes out of the queue whatever is among `others` already: another node has put it there.
+    ///
+    /// Before those are taken in: there may be more of them than the tail holds.
+    fn take_twins(&mut self, others: &[Entry]) -> Vec<Twin> {
+        let by_key: HashMap<_, _> = others.iter().filter_map(|entry| Some((key_of(entry)?, entry))).collect();
+        let mut twins = Vec::new();
+        self.queue = std::mem::take(&mut self.queue)
+            .into_iter()
+            .filter_map(|waiting| match by_key.get(&(waiting.user, waiting.draft.key)) {
+                None => Some(waiting),
+                Some(entry) => {
+                    let same = same_message(entry, &waiting.draft.body, waiting.draft.reply_to);
+                    twins.push((waiting.replies, (entry.seq, entry.at), same));
+                    None
                 }
-            }
-        }
+            })
+            .collect();
+        twins
     }
 
     /// Moves the room behind `entries`, which the log holds, and tells the sessions.
@@ -178,8 +195,7 @@ impl State {
             if let Some(membership) = fact.change.membership(fact.actor) {
                 self.deliver(&std::mem::take(&mut run));
                 let gone = self.circle.apply(&membership, entry.seq);
-                let reason = if matches!(fact.change, Change::ParticipantLeft { .. }) { "left" } else { "removed" };
-                self.dismiss(&gone, reason);
+                self.dismiss(&gone, going(&fact.change));
             }
         }
         self.deliver(&run);

@@ -12,11 +12,17 @@ use super::State;
 use crate::{
     domain::{
         entry::{Entry, Kind},
+        fact::Change,
         id::UserId,
     },
     i18n::Language,
     realtime::protocol::v2::{self, EntryStyle},
 };
+
+/// As what `removed` tells a change that ended somebody's taking part.
+pub(super) fn going(change: &Change) -> &'static str {
+    if matches!(change, Change::ParticipantLeft { .. }) { "left" } else { "removed" }
+}
 
 impl State {
     /// Tells every session these entries.

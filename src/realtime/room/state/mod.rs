@@ -164,6 +164,9 @@ pub(in crate::realtime::room) struct PageRange {
     pub(in crate::realtime::room) complete: bool,
     /// Which end is cut when the page is too large.
     pub(in crate::realtime::room) backwards: bool,
+    /// The last entry that the user may see at all: who takes part no longer is not told
+    /// how far it went on.
+    pub(in crate::realtime::room) as_of: u64,
 }
 
 /// See the module.

@@ -21,13 +21,14 @@ impl State {
             .map(|&(from, to)| (from, to.map_or(head, |to| to.min(head))))
             .filter(|(from, to)| from <= to)
             .collect();
-        let empty = PageRange { from: 1, to: 0, complete: true, backwards: true };
+        let as_of = spans.last().map_or(0, |(_, last)| *last);
+        let empty = PageRange { from: 1, to: 0, complete: true, backwards: true, as_of };
         let range = match window {
             v2::Window::After(after) => spans.iter().find(|(_, to)| *to > after).map(|&(start, end)| {
                 let from = start.max(after + 1);
                 let to = end.min(from + limit - 1);
                 let complete = spans.last().is_some_and(|(_, last)| to == *last);
-                PageRange { from, to, complete, backwards: false }
+                PageRange { from, to, complete, backwards: false, as_of }
             }),
             v2::Window::Newest | v2::Window::Before(_) => {
                 let before = if let v2::Window::Before(before) = window { before } else { head + 1 };
@@ -35,7 +36,7 @@ impl State {
                     let to = end.min(before - 1);
                     let from = start.max((to + 1).saturating_sub(limit));
                     let complete = spans.first().is_some_and(|(first, _)| from == *first);
-                    PageRange { from, to, complete, backwards: true }
+                    PageRange { from, to, complete, backwards: true, as_of }
                 })
             }
         };
@@ -70,7 +71,7 @@ impl State {
             let _ = entries.iter().all(&mut add);
         }
         let complete = range.complete && !cut;
-        let frame = v2::history_reply(reply.id(), self.event.id, &shown, self.tip.head.seq, complete);
+        let frame = v2::history_reply(reply.id(), self.event.id, &shown, range.as_of, complete);
         reply.send(frame);
     }
 }

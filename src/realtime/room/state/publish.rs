@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Item, Place, Publish, SEARCHES_PER_USER, Search, State, Waiting};
@@ -77,7 +78,8 @@ impl State {
         match self.keys.get(&(publish.user, publish.key)) {
             Some(Place::At(seq)) => {
                 let entry = self.tail.get(*seq).ok_or(RoomError::Internal)?;
-                return same_message(entry, publish).map(|()| Admission::Duplicate(entry.seq, entry.at));
+                let same = same_message(entry, &publish.body, publish.reply_to);
+                return if same { Ok(Admission::Duplicate(entry.seq, entry.at)) } else { Err(RoomError::KeyConflict) };
             }
             Some(Place::Waiting) => {
                 let waiting = self.waiting((publish.user, publish.key)).ok_or(RoomError::Internal)?;
@@ -118,8 +120,9 @@ impl State {
             }
         }
         let Some(entry) = found else { return self.publish(publish, to) };
-        let answer = self.check_participant(publish.user).and_then(|()| same_message(entry, &publish));
-        match answer {
+        let same = same_message(entry, &publish.body, publish.reply_to);
+        match self.check_participant(publish.user) {
+            Ok(()) if !same => publish.reply.fail(&RoomError::KeyConflict),
             Ok(()) => {
                 let frame = v2::publish_reply(publish.reply.id(), self.event.id, entry.seq, entry.at, true);
                 publish.reply.send(frame);
@@ -186,10 +189,9 @@ enum Admission {
     Search(u64, u64),
 }
 
-/// Whether `entry` says what `publish` says. An erased one can only be told by its key.
-fn same_message(entry: &Entry, publish: &Publish) -> Result<(), RoomError> {
-    let same = entry.body().is_none_or(|body| *body == publish.body) && entry.reply_to == publish.reply_to;
-    if same { Ok(()) } else { Err(RoomError::KeyConflict) }
+/// Whether `entry` says this. An erased one can only be told by its key.
+pub(super) fn same_message(entry: &Entry, body: &Bytes, reply_to: Option<u64>) -> bool {
+    entry.body().is_none_or(|said| said == body) && entry.reply_to == reply_to
 }
 
 pub(super) fn refuse(replies: Vec<ReplyTo>, error: &RoomError) {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{Attached, Join, JoinStep, OutboxRef, PARTICIPANTS_SHOWN, State};
+use super::{Attached, Join, JoinStep, OutboxRef, PARTICIPANTS_SHOWN, State, deliver::going};
 use crate::{
     domain::{
         entry::{Entry, Head},
         event::Participant,
+        fact::Fact,
         id::UserId,
         view,
     },
@@ -112,19 +113,22 @@ impl State {
     /// Takes over the sessions of a room that panicked, each told up to its `sent`.
     pub(in crate::realtime::room) fn adopt(&mut self, survivors: Vec<(SessionId, Attached)>) {
         for (session, old) in survivors {
-            if self.check_participant(old.user).is_err() {
-                let _ = old.outbox.try_push(v2::removed_push(self.event.id, "removed"));
-                continue;
-            }
-            let head = self.tip.head;
+            let Some(visible) = self.circle.visible(old.user) else { continue };
+            let (head, stays) = (self.tip.head, visible.is_open());
+            let until = visible.intervals().last().map_or(0, |(_, to)| to.unwrap_or(head.seq)).min(head.seq);
             let covered = old.sent + 1 >= self.tail.first_seq();
-            if covered {
-                let missed: Vec<Arc<Entry>> = self.tail.range(old.sent + 1, head.seq).cloned().collect();
-                let alive = missed.is_empty()
-                    || self.pushes(&missed, old.language).into_iter().all(|frame| old.outbox.try_push(frame).is_ok());
-                if alive {
+            if covered && (old.sent + 1..=until).all(|seq| visible.contains(seq)) {
+                let missed: Vec<Arc<Entry>> = self.tail.range(old.sent + 1, until).cloned().collect();
+                let mut frames = self.pushes(&missed, old.language);
+                if !stays {
+                    frames.push(v2::removed_push(self.event.id, self.reason_of_going(until)));
+                }
+                let alive = frames.into_iter().all(|frame| old.outbox.try_push(frame).is_ok());
+                if alive && stays {
                     self.attach(session, old.user, old.outbox, old.language, head.seq);
                 }
+            } else if !stays {
+                let _ = old.outbox.try_push(v2::removed_push(self.event.id, self.reason_of_going(until)));
             } else {
                 // Too much was said meanwhile: a fresh `joined`, which tells that it is not complete.
                 let join = Join {
@@ -139,6 +143,12 @@ impl State {
                 let _ = self.join(&join, Some(true));
             }
         }
+    }
+
+    /// As what `removed` tells the fact at `seq`, which ended somebody's taking part.
+    fn reason_of_going(&self, seq: u64) -> &'static str {
+        let fact = self.tail.get(seq).and_then(|entry| Fact::of(entry));
+        fact.map_or("removed", |fact| going(&fact.change))
     }
 
     /// The sessions, when the room ends without having been asked to.
