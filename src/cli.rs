@@ -209,6 +209,14 @@ fn verify_file(VerifyArgs { file, room, head }: VerifyArgs) -> anyhow::Result<()
         valid.head.seq,
         valid.head.hash
     )?;
+    if valid.unexplained > 0 {
+        writeln!(
+            stdout(),
+            "note: {} entries have no content and no later entry takes them back; \
+             the chain shows that they stood there, not why their words are gone",
+            valid.unexplained
+        )?;
+    }
     Ok(())
 }
 

@@ -13,6 +13,10 @@ use tracing_subscriber::{
 
 use crate::config::{Log, LogFormat};
 
+/// Lines of dependencies that quote what a client sent, a token pasted into a path for instance:
+/// off, whatever the filter says.
+const QUOTING: &str = "actix_web::types=off";
+
 /// Why log lines cannot be written as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -27,7 +31,7 @@ pub enum TelemetryError {
 /// # Errors
 /// The filter cannot be understood.
 pub fn init(config: &Log) -> Result<(), TelemetryError> {
-    let registry = tracing_subscriber::registry().with(EnvFilter::try_new(&config.filter)?);
+    let registry = tracing_subscriber::registry().with(EnvFilter::try_new(&config.filter)?.add_directive(QUOTING.parse()?));
     let done: Result<(), TryInitError> = match config.format {
         LogFormat::Json => registry
             .with(

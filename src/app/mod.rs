@@ -311,6 +311,7 @@ impl App {
     }
 
     async fn close(self) {
+        self.registry.close();
         for task in &self.tasks {
             task.abort();
         }

@@ -145,6 +145,7 @@ async fn append_missing(ports: &Ports, event: EventId, room: RoomId, mut tip: Ti
     };
     let places: Vec<FactPlace> =
         entries.iter().take(taken).map(|entry| FactPlace { no: entry.fact_no, seq: entry.seq }).collect();
+    crate::metrics::facts_appended(places.len() as u64);
     ports.facts.mark(event, &places).await?;
     Ok(taken as u64)
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _},
     sync::Notify,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::protocol::{CloseCode, frame};
@@ -20,8 +20,11 @@ use super::protocol::{CloseCode, frame};
 /// Buffers handed to the kernel in one call; Linux takes at most 1,024.
 const BUFFERS_PER_WRITE: usize = 64;
 
-/// How long the close frame may take once it is queued.
+/// How long a socket that is closed may take nothing of what still waits for it ...
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// ... and how long all of that may take.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Bytes waiting for one socket. Clones share them.
 #[derive(Clone)]
@@ -146,8 +149,29 @@ impl Outbox {
     /// Writes what is queued to `socket` until the close frame is out. Returns the code
     /// it closed with.
     ///
-    /// A socket that takes nothing for `stall` is slow; one that fails is gone.
-    pub async fn write_to(&self, mut socket: impl AsyncWrite + Unpin, stall: Duration) -> CloseCode {
+    /// A socket that takes nothing for `stall` is slow; one that fails is gone. Once the outbox
+    /// is closed, the socket has 2 s for each step and 10 s in all.
+    pub async fn write_to(&self, socket: impl AsyncWrite + Unpin, stall: Duration) -> CloseCode {
+        let overdue = async {
+            self.ended().await;
+            sleep(CLOSE_DEADLINE).await;
+        };
+        tokio::select! {
+            code = self.write_all_to(socket, stall) => code,
+            () = overdue => {
+                self.give_up(CloseCode::Slow);
+                self.closed().unwrap_or(CloseCode::Slow)
+            }
+        }
+    }
+
+    async fn write_all_to(&self, mut socket: impl AsyncWrite + Unpin, stall: Duration) -> CloseCode {
+        let stalled = async || {
+            tokio::select! {
+                () = sleep(stall) => {}
+                _ = self.ended() => sleep(stall.min(CLOSE_TIMEOUT)).await,
+            }
+        };
         loop {
             let (batch, end) = {
                 let mut queue = self.shared.queue.lock();
@@ -162,18 +186,22 @@ impl Outbox {
                 self.shared.filled.notified().await;
                 continue;
             }
-            let patience = if end.is_some() { stall.min(CLOSE_TIMEOUT) } else { stall };
             let slices: Vec<IoSlice<'_>> = batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
-            match timeout(patience, socket.write_vectored(&slices)).await {
-                Ok(Ok(written @ 1..)) => {
+            let written = tokio::select! {
+                biased;
+                written = socket.write_vectored(&slices) => Some(written),
+                () = stalled() => None,
+            };
+            match written {
+                Some(Ok(written @ 1..)) => {
                     self.shared.queue.lock().advance(written);
                     self.shared.drained.notify_waiters();
                 }
-                Ok(Ok(0) | Err(_)) => {
+                Some(Ok(0) | Err(_)) => {
                     self.give_up(CloseCode::Normal);
                     return self.closed().unwrap_or(CloseCode::Normal);
                 }
-                Err(_) => {
+                None => {
                     self.give_up(CloseCode::Slow);
                     return self.closed().unwrap_or(CloseCode::Slow);
                 }
@@ -308,5 +336,42 @@ mod tests {
         outbox.try_push(Bytes::from(vec![1; 100])).unwrap();
         assert_eq!(outbox.write_to(near, STALL).await, CloseCode::Slow);
         assert_eq!((outbox.waiting(), outbox.closed()), (0, Some(CloseCode::Slow)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closed_socket_that_takes_nothing_is_not_waited_for_as_long_as_an_open_one() {
+        let outbox = Outbox::new(1_000);
+        let (near, _far) = tokio::io::duplex(10);
+        outbox.try_push(Bytes::from(vec![1; 100])).unwrap();
+        let writer = {
+            let outbox = outbox.clone();
+            tokio::spawn(async move { outbox.write_to(near, 100 * STALL).await })
+        };
+        tokio::time::sleep(STALL).await;
+        outbox.close(CloseCode::Shutdown);
+        let ended = tokio::time::timeout(3 * super::CLOSE_TIMEOUT / 2, writer).await;
+        assert_eq!(ended.unwrap().unwrap(), CloseCode::Shutdown);
+        assert_eq!(outbox.waiting(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closed_socket_that_takes_a_little_now_and_then_is_not_waited_for_for_ever() {
+        let outbox = Outbox::new(1_000);
+        let (near, mut far) = tokio::io::duplex(1);
+        outbox.try_push(Bytes::from(vec![1; 1_000])).unwrap();
+        outbox.close(CloseCode::Shutdown);
+        let writer = tokio::spawn(async move { outbox.write_to(near, STALL).await });
+        let trickle = async {
+            loop {
+                tokio::time::sleep(super::CLOSE_TIMEOUT / 2).await;
+                let _ = far.read_u8().await;
+            }
+        };
+        tokio::select! {
+            ended = tokio::time::timeout(2 * super::CLOSE_DEADLINE, writer) => {
+                assert_eq!(ended.unwrap().unwrap(), CloseCode::Shutdown);
+            }
+            () = trickle => {}
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -45,6 +45,7 @@ struct Shared {
     times: Times,
     arbiters: Vec<actix::ArbiterHandle>,
     background: runtime::Handle,
+    closed: AtomicBool,
     generation: AtomicU64,
     book: Mutex<Book>,
 }
@@ -118,6 +119,7 @@ impl Registry {
                 times,
                 arbiters,
                 background,
+                closed: AtomicBool::new(false),
                 generation: AtomicU64::new(1),
                 book: Mutex::default(),
             }),
@@ -180,7 +182,8 @@ impl Registry {
         match &outcome {
             Ok(room) => guard.live(room.clone()),
             Err(error) => {
-                if !matches!(error, HealError::Source(source) if matches!(**source, SourceError::NotFound)) {
+                let stopping = self.shared.closed.load(Ordering::Acquire);
+                if !stopping && !matches!(error, HealError::Source(source) if matches!(**source, SourceError::NotFound)) {
                     let error: &dyn std::error::Error = error;
                     tracing::warn!(event.id = %event, error, "room {event} cannot start");
                 }
@@ -343,6 +346,11 @@ impl Registry {
             live.collect()
         };
         futures_util::future::join_all(rooms.iter().map(RoomHandle::quiet)).await;
+    }
+
+    /// The server stops: a room that cannot start any more is nothing to report.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::Release);
     }
 
     /// How many rooms are live.

@@ -38,7 +38,7 @@ impl Connection {
     fn closed(&mut self, frame: Option<CloseFrame>) -> Lost {
         let code = frame.map_or(1006, |frame| u16::from(frame.code));
         match code {
-            4600..=4999 => Lost::ForGood(Ended::Closed(code)),
+            4500..=4999 => Lost::ForGood(Ended::Closed(code)),
             4005 => {
                 self.credential.expired();
                 Lost::ComeBack(None)

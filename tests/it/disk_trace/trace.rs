@@ -38,7 +38,10 @@ impl Call {
 
     /// What the kernel took of `data`.
     fn taken(&self) -> &[u8] {
-        let taken = self.result.and_then(|result| usize::try_from(result).ok()).unwrap_or(0);
+        let taken = self
+            .result
+            .and_then(|result| usize::try_from(result).ok())
+            .unwrap_or(0);
         &self.data[..taken.min(self.data.len())]
     }
 }
@@ -55,7 +58,9 @@ impl Trace {
         let mut calls: Vec<Call> = Vec::new();
         let mut unfinished: HashMap<&str, usize> = HashMap::new();
         for (line, text) in text.lines().enumerate() {
-            let Some((thread, rest)) = text.split_once(' ') else { continue };
+            let Some((thread, rest)) = text.split_once(' ') else {
+                continue;
+            };
             let rest = rest.trim_start();
             if rest.starts_with("<... ") {
                 if let Some(call) = unfinished.remove(thread).and_then(|index| calls.get_mut(index)) {
@@ -64,8 +69,13 @@ impl Trace {
                 }
                 continue;
             }
-            let Some((name, arguments)) = rest.split_once('(') else { continue };
-            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            let Some((name, arguments)) = rest.split_once('(') else {
+                continue;
+            };
+            if !name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            {
                 continue;
             }
             let open = rest.ends_with("<unfinished ...>");
@@ -87,7 +97,12 @@ impl Trace {
     /// Each socket's bytes: which call they left by, and which they are.
     fn streams(&self) -> BTreeMap<&str, (Vec<u8>, Vec<usize>)> {
         let mut streams: BTreeMap<&str, (Vec<u8>, Vec<usize>)> = BTreeMap::new();
-        for (index, call) in self.calls.iter().enumerate().filter(|(_, call)| call.target.starts_with("TCP")) {
+        for (index, call) in self
+            .calls
+            .iter()
+            .enumerate()
+            .filter(|(_, call)| call.target.starts_with("TCP"))
+        {
             let (bytes, calls) = streams.entry(&call.target).or_default();
             bytes.extend(call.taken());
             calls.resize(bytes.len(), index);
@@ -99,7 +114,9 @@ impl Trace {
     pub(super) fn frames(&self) -> Vec<(usize, Value)> {
         let mut frames = Vec::new();
         for (bytes, calls) in self.streams().values() {
-            let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            let Some(head) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+                continue;
+            };
             if !bytes.starts_with(b"HTTP/1.1 101") {
                 continue;
             }
@@ -118,11 +135,18 @@ impl Trace {
     /// For each mark the call that began the first HTTP answer which holds it.
     pub(super) fn answers(&self, marks: &[&str]) -> Vec<usize> {
         let holds = |call: &Call, mark: &str| {
-            call.target.starts_with("TCP") && call.data.starts_with(b"HTTP/1.1 2") && call.contains(mark.as_bytes())
+            call.target.starts_with("TCP")
+                && call.data.starts_with(b"HTTP/1.1 2")
+                && call.contains(mark.as_bytes())
         };
         marks
             .iter()
-            .map(|mark| self.calls.iter().position(|call| holds(call, mark)).unwrap_or_else(|| panic!("no {mark}")))
+            .map(|mark| {
+                self.calls
+                    .iter()
+                    .position(|call| holds(call, mark))
+                    .unwrap_or_else(|| panic!("no {mark}"))
+            })
             .collect()
     }
 }
@@ -130,8 +154,14 @@ impl Trace {
 /// The opcode of the unmasked frame at the start of `bytes`, and where its payload lies.
 fn frame(bytes: &[u8]) -> Option<(u8, std::ops::Range<usize>)> {
     let (start, length) = match *bytes.get(1)? {
-        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
-        127 => (10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?),
+        126 => (
+            4,
+            usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
+        ),
+        127 => (
+            10,
+            usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?,
+        ),
         length => (2, usize::from(length)),
     };
     (bytes.len() >= start + length).then_some((bytes[0] & 0x0f, start..start + length))
@@ -139,7 +169,9 @@ fn frame(bytes: &[u8]) -> Option<(u8, std::ops::Range<usize>)> {
 
 /// What the first argument `7<...>` is open on.
 fn target(arguments: &str) -> String {
-    let Some((_, rest)) = arguments.split_once('<') else { return String::new() };
+    let Some((_, rest)) = arguments.split_once('<') else {
+        return String::new();
+    };
     if rest.starts_with("TCP") {
         let end = rest.find("]>").map_or(rest.len(), |end| end + 1);
         return rest[..end].to_owned();
@@ -150,12 +182,20 @@ fn target(arguments: &str) -> String {
 
 /// All strings among the arguments, one behind the other.
 fn strings(arguments: &str) -> Vec<u8> {
-    arguments.split('"').skip(1).step_by(2).flat_map(unescape).collect()
+    arguments
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .flat_map(unescape)
+        .collect()
 }
 
 /// `\x41\x42` as bytes.
 fn unescape(text: &str) -> Vec<u8> {
-    text.split("\\x").skip(1).filter_map(|digits| u8::from_str_radix(digits.get(..2)?, 16).ok()).collect()
+    text.split("\\x")
+        .skip(1)
+        .filter_map(|digits| u8::from_str_radix(digits.get(..2)?, 16).ok())
+        .collect()
 }
 
 fn result(line: &str) -> Option<i64> {

@@ -49,13 +49,19 @@ pub(crate) struct Launch<'a> {
 
 /// The binary under test; `TIMINGLE_TEST_PROGRAM` puts another build in its place.
 pub(crate) fn program() -> PathBuf {
-    std::env::var_os("TIMINGLE_TEST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_timingle").into(), PathBuf::from)
+    std::env::var_os("TIMINGLE_TEST_PROGRAM")
+        .map_or_else(|| env!("CARGO_BIN_EXE_timingle").into(), PathBuf::from)
 }
 
 impl Server {
     /// A server with its data in `dir/data`, once it says where it listens.
     pub(crate) async fn spawn(dir: &Path) -> Self {
-        Self::launch(Launch { dir, env: &[], through: &[] }).await
+        Self::launch(Launch {
+            dir,
+            env: &[],
+            through: &[],
+        })
+        .await
     }
 
     /// As [`Server::spawn`], in a way of its own.
@@ -66,16 +72,25 @@ impl Server {
         let mut words: Vec<&OsStr> = through.to_vec();
         words.extend([program.as_os_str(), OsStr::new("serve")]);
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        command
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr);
         for (name, _) in std::env::vars_os() {
             // Settings of whoever runs the tests are not the tests'.
             if name.to_str().is_some_and(|name| name.starts_with("TIMINGLE__")) {
                 command.env_remove(name);
             }
         }
-        command.envs(SETTINGS).env("TIMINGLE__DATA__DIR", dir.join("data")).envs(env.iter().copied());
+        command
+            .envs(SETTINGS)
+            .env("TIMINGLE__DATA__DIR", dir.join("data"))
+            .envs(env.iter().copied());
 
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{words:?} cannot be run: {error}"));
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{words:?} cannot be run: {error}"));
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let stdout = Arc::new(Mutex::new(String::new()));
         let (tell, told) = oneshot::channel();
@@ -83,7 +98,10 @@ impl Server {
         thread::spawn(move || {
             let mut tell = Some(tell);
             for line in lines.map_while(Result::ok) {
-                let address = line.trim().strip_prefix("address").and_then(|rest| rest.trim().strip_prefix("http://"));
+                let address = line
+                    .trim()
+                    .strip_prefix("address")
+                    .and_then(|rest| rest.trim().strip_prefix("http://"));
                 kept.lock().unwrap().push_str(&format!("{line}\n"));
                 if let Some(address) = address.and_then(|address| address.parse().ok())
                     && let Some(tell) = tell.take()
@@ -93,7 +111,12 @@ impl Server {
             }
         });
         // In the struct before anything can fail, so that a failing test leaves nothing behind.
-        let mut server = Self { address: ([0, 0, 0, 0], 0).into(), child, stdout, log };
+        let mut server = Self {
+            address: ([0, 0, 0, 0], 0).into(),
+            child,
+            stdout,
+            log,
+        };
         match soon("the server's address", told).await {
             Ok(address) => server.address = address,
             Err(_) => panic!("the server ended before it listened:\n{}", server.log()),
@@ -120,7 +143,12 @@ impl Server {
     pub(crate) async fn kill(mut self) {
         self.child.kill().unwrap();
         let status = self.wait().await;
-        assert_eq!(status.signal(), Some(9), "it had ended before: {status}\n{}", self.log());
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "it had ended before: {status}\n{}",
+            self.log()
+        );
     }
 
     /// Asks it to stop (SIGTERM).

@@ -76,7 +76,10 @@ impl Ledger {
         for file in fs::read_dir(data).unwrap() {
             let file = file.unwrap();
             let name = file.file_name();
-            if name.to_str().is_some_and(|name| name.contains(".db") && !name.ends_with("-shm")) {
+            if name
+                .to_str()
+                .is_some_and(|name| name.contains(".db") && !name.ends_with("-shm"))
+            {
                 fs::copy(file.path(), copy.path().join(name)).unwrap();
             }
         }
@@ -87,10 +90,17 @@ impl Ledger {
             let story = stories.iter().find(|story| story.event == event);
             self.compare_facts(event, fact_no, &history(&sql, event), story.copied(), at_rest);
         }
-        for story in stories.iter().filter(|story| !self.books.contains_key(&story.event)) {
-            self.violations.push(format!("event {} was answered and is gone", story.event));
+        for story in stories
+            .iter()
+            .filter(|story| !self.books.contains_key(&story.event))
+        {
+            self.violations
+                .push(format!("event {} was answered and is gone", story.event));
         }
-        for watcher in readers.iter_mut().chain(writers.iter_mut().map(|writer| &mut writer.watcher)) {
+        for watcher in readers
+            .iter_mut()
+            .chain(writers.iter_mut().map(|writer| &mut writer.watcher))
+        {
             self.violations.append(&mut watcher.complaints);
             self.compare_copies(watcher, at_rest);
         }
@@ -118,7 +128,10 @@ impl Ledger {
             match log.read(room, last.seq, 1).await {
                 Ok(page) if page.first() == Some(last) => {}
                 other => {
-                    self.violations.push(complain(format!("seq {} was in the log and is now {other:?}", last.seq)));
+                    self.violations.push(complain(format!(
+                        "seq {} was in the log and is now {other:?}",
+                        last.seq
+                    )));
                     return;
                 }
             }
@@ -131,14 +144,18 @@ impl Ledger {
             let whole = page.len() == PAGE;
             for entry in page {
                 if let Err(fault) = book.tip.follow(&entry) {
-                    return self.violations.push(complain(format!("seq {}: {fault}", book.tip.head.seq + 1)));
+                    return self
+                        .violations
+                        .push(complain(format!("seq {}: {fault}", book.tip.head.seq + 1)));
                 }
                 if entry.kind == Kind::Message
                     && let Some(author) = entry.author
                     && let Some(before) = book.places.insert((author, entry.key), entry.seq)
                 {
                     let (key, seq) = (entry.key, entry.seq);
-                    self.violations.push(complain(format!("key {key} stands at {before} and again at {seq}")));
+                    self.violations.push(complain(format!(
+                        "key {key} stands at {before} and again at {seq}"
+                    )));
                 }
                 book.entries.push(entry);
             }
@@ -150,16 +167,31 @@ impl Ledger {
 
     /// The facts of the log are those of the history, from the first on, each once and in
     /// order; what lacks is at most what was not answered as recorded.
-    fn compare_facts(&mut self, event: i64, fact_no: u64, rows: &[Row], story: Option<&Story>, at_rest: bool) {
+    fn compare_facts(
+        &mut self,
+        event: i64,
+        fact_no: u64,
+        rows: &[Row],
+        story: Option<&Story>,
+        at_rest: bool,
+    ) {
         let book = &self.books[&event];
         let mut wrong = |what: String| self.violations.push(format!("event {event}: {what}"));
         if !rows.iter().map(|row| row.no).eq(1..=fact_no) {
             let numbers: Vec<u64> = rows.iter().map(|row| row.no).collect();
             wrong(format!("the history has {numbers:?}, the event {fact_no} facts"));
         }
-        let entries: Vec<&Entry> = book.entries.iter().filter(|entry| entry.kind == Kind::Fact).collect();
+        let entries: Vec<&Entry> = book
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == Kind::Fact)
+            .collect();
         if entries.len() > rows.len() || (at_rest && entries.len() != rows.len()) {
-            wrong(format!("the log has {} facts, the history {}", entries.len(), rows.len()));
+            wrong(format!(
+                "the log has {} facts, the history {}",
+                entries.len(),
+                rows.len()
+            ));
         }
         for (row, entry) in rows.iter().zip(&entries) {
             let same = Fact::of(entry).is_some_and(|fact| {
@@ -170,12 +202,18 @@ impl Ledger {
                 wrong(format!("fact {} is not the one at seq {}", row.no, entry.seq));
             }
             if row.seq.is_some_and(|seq| seq != entry.seq) || (at_rest && row.seq.is_none()) {
-                wrong(format!("fact {} is at seq {} and marked {:?}", row.no, entry.seq, row.seq));
+                wrong(format!(
+                    "fact {} is at seq {} and marked {:?}",
+                    row.no, entry.seq, row.seq
+                ));
             }
         }
         let marked = rows.iter().filter(|row| row.seq.is_some()).count();
         if marked > entries.len() {
-            wrong(format!("{marked} facts are marked, the log has {}", entries.len()));
+            wrong(format!(
+                "{marked} facts are marked, the log has {}",
+                entries.len()
+            ));
         }
         let Some(story) = story else { return };
         let mut told: Vec<_> = rows.iter().map(|row| step_of(&row.change)).collect();
@@ -183,10 +221,17 @@ impl Ledger {
             told.pop();
         }
         if told != story.committed {
-            wrong(format!("the history tells {told:?}, its clients {:?}", story.committed));
+            wrong(format!(
+                "the history tells {told:?}, its clients {:?}",
+                story.committed
+            ));
         }
         if entries.len() < story.recorded {
-            wrong(format!("{} facts were answered as recorded, the log has {}", story.recorded, entries.len()));
+            wrong(format!(
+                "{} facts were answered as recorded, the log has {}",
+                story.recorded,
+                entries.len()
+            ));
         }
         if at_rest && story.open.is_some() {
             wrong("a change is still open".into());
@@ -196,11 +241,19 @@ impl Ledger {
     /// Everything shown to `watcher` is in the log, as it was shown.
     fn compare_copies(&mut self, watcher: &mut Watcher, at_rest: bool) {
         for (event, copy) in &mut watcher.copies {
-            let Some(book) = self.books.get_mut(event) else { continue };
+            let Some(book) = self.books.get_mut(event) else {
+                continue;
+            };
             let compared = watcher.compared.entry(*event).or_insert(0);
-            let mut wrong = |what| self.violations.push(format!("{}, event {event}: {what}", watcher.user.name));
+            let mut wrong = |what| {
+                self.violations
+                    .push(format!("{}, event {event}: {what}", watcher.user.name))
+            };
             if copy.seq > book.tip.head.seq {
-                wrong(format!("was told of {}, the log ends at {}", copy.seq, book.tip.head.seq));
+                wrong(format!(
+                    "was told of {}, the log ends at {}",
+                    copy.seq, book.tip.head.seq
+                ));
             } else if copy.seq > 0 && book.entries[index(copy.seq)].hash.to_string() != copy.hash {
                 wrong(format!("was told another hash of {}", copy.seq));
             }
@@ -212,13 +265,18 @@ impl Ledger {
                 if bare(shown) != stored(entry) {
                     wrong(format!("was shown {shown}, the log has {entry:?}"));
                 }
-                if entry.kind == Kind::Fact && book.facts.entry(*seq).or_insert_with(|| shown.clone()) != shown {
+                if entry.kind == Kind::Fact
+                    && book.facts.entry(*seq).or_insert_with(|| shown.clone()) != shown
+                {
                     wrong(format!("was shown {shown}, others {}", book.facts[seq]));
                 }
             }
             forget(copy, compared);
             if at_rest && *compared != book.tip.head.seq {
-                wrong(format!("was shown all up to {compared}, the log ends at {}", book.tip.head.seq));
+                wrong(format!(
+                    "was shown all up to {compared}, the log ends at {}",
+                    book.tip.head.seq
+                ));
             }
         }
     }
@@ -228,14 +286,21 @@ impl Ledger {
         let author = writer.watcher.user.id;
         let compared = self.compared.entry(author).or_insert(0);
         let from = if at_rest { 0 } else { *compared };
-        for Said { room, key, text, seq, .. } in &writer.acknowledged[from..] {
+        for Said {
+            room, key, text, seq, ..
+        } in &writer.acknowledged[from..]
+        {
             let book = &self.books[room];
             let found = book.places.get(&(UserId(author), *key));
             let body = json!({ "text": text }).to_string();
             let same = found == Some(seq)
-                && book.entries[index(*seq)].body().is_some_and(|stored| stored.as_ref() == body.as_bytes());
+                && book.entries[index(*seq)]
+                    .body()
+                    .is_some_and(|stored| stored.as_ref() == body.as_bytes());
             if !same {
-                self.violations.push(format!("event {room}: {key} was acknowledged at {seq} and is at {found:?}"));
+                self.violations.push(format!(
+                    "event {room}: {key} was acknowledged at {seq} and is at {found:?}"
+                ));
             }
         }
         *compared = writer.acknowledged.len();
@@ -247,7 +312,9 @@ impl Ledger {
         let held: usize = self.books.values().map(|book| book.places.len()).sum();
         let open: usize = writers.iter().map(|writer| writer.open.len()).sum();
         if (said, 0) != (held, open) {
-            self.violations.push(format!("{said} messages were acknowledged, {open} not; the log has {held}"));
+            self.violations.push(format!(
+                "{said} messages were acknowledged, {open} not; the log has {held}"
+            ));
         }
     }
 
@@ -256,8 +323,11 @@ impl Ledger {
             let mut file = Vec::new();
             let exported = export(log, EventId(*event), book.room, &mut file).await;
             let verified = verify(BufReader::new(&file[..]), Some(book.room), Some(book.tip.head));
-            if !matches!((&exported, &verified), (Ok(out), Ok(back)) if out.head == book.tip.head && back.head == out.head) {
-                self.violations.push(format!("event {event}: export {exported:?}, verified {verified:?}"));
+            if !matches!((&exported, &verified), (Ok(out), Ok(back)) if out.head == book.tip.head && back.head == out.head)
+            {
+                self.violations.push(format!(
+                    "event {event}: export {exported:?}, verified {verified:?}"
+                ));
             }
         }
     }
@@ -315,16 +385,23 @@ fn bare(shown: &Value) -> Value {
 }
 
 fn events(sql: &Connection) -> Vec<(i64, RoomId, u64)> {
-    let mut statement = sql.prepare("SELECT id, room, fact_no FROM events ORDER BY id").unwrap();
+    let mut statement = sql
+        .prepare("SELECT id, room, fact_no FROM events ORDER BY id")
+        .unwrap();
     let rows = statement.query_map([], |row| {
         let room: [u8; 16] = row.get(1)?;
-        Ok((row.get(0)?, RoomId(Uuid::from_bytes(room)), row.get::<_, u32>(2)?.into()))
+        Ok((
+            row.get(0)?,
+            RoomId(Uuid::from_bytes(room)),
+            row.get::<_, u32>(2)?.into(),
+        ))
     });
     rows.unwrap().map(Result::unwrap).collect()
 }
 
 fn history(sql: &Connection, event: i64) -> Vec<Row> {
-    let query = "SELECT fact_no, id, actor, payload, seq FROM event_history WHERE event_id = ?1 ORDER BY fact_no";
+    let query =
+        "SELECT fact_no, id, actor, payload, seq FROM event_history WHERE event_id = ?1 ORDER BY fact_no";
     let mut statement = sql.prepare_cached(query).unwrap();
     let rows = statement.query_map([event], |row| {
         let (id, payload): ([u8; 16], String) = (row.get(1)?, row.get(3)?);

@@ -81,7 +81,10 @@ struct Totals {
 }
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number: {text}"))
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,8 +108,14 @@ async fn killed_server_keeps_all_it_promised_and_shows_nothing_it_loses() {
     assert_eq!(totals.violations, 0, "see above; the data is kept in {kept:?}");
     if kills >= KILLS_A_WORLD {
         // Else the kills fell where nothing could be lost.
-        assert!(totals.acknowledged > kills * 10, "there was hardly any load: {totals:?}");
-        assert!(totals.resent > totals.known && totals.known > 0, "the kills hit no publish: {totals:?}");
+        assert!(
+            totals.acknowledged > kills * 10,
+            "there was hardly any load: {totals:?}"
+        );
+        assert!(
+            totals.resent > totals.known && totals.known > 0,
+            "the kills hit no publish: {totals:?}"
+        );
     }
 }
 
@@ -172,7 +181,14 @@ impl World {
             let guest = User::register(server.address, "guest").await;
             guests.push(Guest::new(story, host.clone(), guest));
         }
-        Self { dir, readers, writers, guests, planners: vec![Planner::new(host)], ledger: Ledger::default() }
+        Self {
+            dir,
+            readers,
+            writers,
+            guests,
+            planners: vec![Planner::new(host)],
+            ledger: Ledger::default(),
+        }
     }
 
     fn data(&self) -> PathBuf {
@@ -200,7 +216,10 @@ impl World {
         let life = self.meet(&server);
         let readers = all(self.readers.drain(..).map(|reader| reader.listen(false)));
         let writers = all(self.writers.drain(..).map(|writer| writer.talk(false)));
-        let guests = all(self.guests.drain(..).map(|guest| guest.come_and_go(Arc::clone(&life), false)));
+        let guests = all(self
+            .guests
+            .drain(..)
+            .map(|guest| guest.come_and_go(Arc::clone(&life), false)));
         let planners = all(self.planners.drain(..).map(|planner| planner.plan(false)));
 
         if rng.random_ratio(3, 4) {
@@ -210,7 +229,8 @@ impl World {
         life.killed.store(true, Ordering::SeqCst);
         server.kill().await;
 
-        (self.readers, self.writers, self.guests) = (back(readers).await, back(writers).await, back(guests).await);
+        (self.readers, self.writers, self.guests) =
+            (back(readers).await, back(writers).await, back(guests).await);
         self.planners = back(planners).await;
         totals.shown += life.shown.load(Ordering::Relaxed);
         self.check(false).await
@@ -221,7 +241,11 @@ impl World {
         let mut server = launch(self.dir.path()).await;
         let life = self.meet(&server);
         self.planners = back(all(self.planners.drain(..).map(|planner| planner.plan(true)))).await;
-        self.guests = back(all(self.guests.drain(..).map(|guest| guest.come_and_go(Arc::clone(&life), true)))).await;
+        self.guests = back(all(self
+            .guests
+            .drain(..)
+            .map(|guest| guest.come_and_go(Arc::clone(&life), true))))
+        .await;
         self.writers = back(all(self.writers.drain(..).map(|writer| writer.talk(true)))).await;
         self.readers = back(all(self.readers.drain(..).map(|reader| reader.listen(true)))).await;
         self.writers = back(all(self.writers.drain(..).map(Writer::catch_up))).await;
@@ -238,15 +262,16 @@ impl World {
 
     async fn check(&mut self, at_rest: bool) -> Vec<String> {
         let data = self.data();
-        let stories: Vec<&Story> =
-            self
+        let stories: Vec<&Story> = self
             .guests
             .iter()
             .map(|guest| &guest.story)
             .chain(self.planners.iter().flat_map(|planner| &planner.stories))
             .collect();
-        let mut violations =
-            self.ledger.check(&data, &mut self.readers, &mut self.writers, &stories, at_rest).await;
+        let mut violations = self
+            .ledger
+            .check(&data, &mut self.readers, &mut self.writers, &stories, at_rest)
+            .await;
         for planner in &mut self.planners {
             violations.append(&mut planner.complaints);
         }
@@ -258,7 +283,12 @@ impl World {
 }
 
 async fn launch(dir: &Path) -> Server {
-    Server::launch(Launch { dir, env: &SETTINGS, through: &[] }).await
+    Server::launch(Launch {
+        dir,
+        env: &SETTINGS,
+        through: &[],
+    })
+    .await
 }
 
 /// Gives the sweeper time to find a place for every fact, also for those nobody asks for.
@@ -275,7 +305,9 @@ async fn all_marked(data: &Path) {
 type Tasks<T> = Vec<JoinHandle<T>>;
 
 /// Runs them at the same time.
-fn all<T: Send + 'static>(futures: impl Iterator<Item = impl Future<Output = T> + Send + 'static>) -> Tasks<T> {
+fn all<T: Send + 'static>(
+    futures: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Tasks<T> {
     futures.map(tokio::spawn).collect()
 }
 

@@ -30,7 +30,12 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new(event: i64) -> Self {
-        Self { event, committed: vec![("event_created", None)], recorded: 1, open: None }
+        Self {
+            event,
+            committed: vec![("event_created", None)],
+            recorded: 1,
+            open: None,
+        }
     }
 
     /// Takes note of a change that was answered.
@@ -77,7 +82,14 @@ pub(super) struct Guest {
 
 impl Guest {
     pub(super) fn new(story: Story, host: User, guest: User) -> Self {
-        Self { story, complaints: Vec::new(), host, guest, code: String::new(), turn: 0 }
+        Self {
+            story,
+            complaints: Vec::new(),
+            host,
+            guest,
+            code: String::new(),
+            turn: 0,
+        }
     }
 
     pub(super) fn meet(&mut self, address: std::net::SocketAddr) {
@@ -89,7 +101,8 @@ impl Guest {
     pub(super) async fn come_and_go(mut self, life: Arc<Life>, drain: bool) -> Self {
         while !(drain && self.story.open.is_none()) && self.take_turn().await.is_some() {}
         if !life.killed.load(Ordering::SeqCst) && !drain {
-            self.complaints.push(format!("{}: the server was gone by itself", self.guest.name));
+            self.complaints
+                .push(format!("{}: the server was gone by itself", self.guest.name));
         }
         self
     }
@@ -101,18 +114,40 @@ impl Guest {
             0 => {
                 // Who was put out cannot use an older link.
                 let path = format!("/events/{event}/invite-link");
-                let (_, body) = self.host.try_call(Method::POST, &path, Some(json!({}))).await.ok()?;
+                let (_, body) = self
+                    .host
+                    .try_call(Method::POST, &path, Some(json!({})))
+                    .await
+                    .ok()?;
                 body["code"].as_str()?.clone_into(&mut self.code);
             }
             1 | 3 => {
                 let path = format!("/invite/{}/join", self.code);
-                self.change(("participant_joined", who), &self.guest.clone(), Method::POST, &path).await?;
+                self.change(
+                    ("participant_joined", who),
+                    &self.guest.clone(),
+                    Method::POST,
+                    &path,
+                )
+                .await?;
             }
             2 => {
-                self.change(("participant_left", who), &self.guest.clone(), Method::DELETE, &place).await?;
+                self.change(
+                    ("participant_left", who),
+                    &self.guest.clone(),
+                    Method::DELETE,
+                    &place,
+                )
+                .await?;
             }
             _ => {
-                self.change(("participant_removed", who), &self.host.clone(), Method::DELETE, &place).await?;
+                self.change(
+                    ("participant_removed", who),
+                    &self.host.clone(),
+                    Method::DELETE,
+                    &place,
+                )
+                .await?;
             }
         }
         self.turn += 1;
@@ -134,7 +169,10 @@ impl Guest {
                 }
                 Some(Answer::Open) => {}
                 None => {
-                    self.complaints.push(format!("{step:?} in event {} was answered {status} {body}", self.story.event));
+                    self.complaints.push(format!(
+                        "{step:?} in event {} was answered {status} {body}",
+                        self.story.event
+                    ));
                     return None;
                 }
             }
@@ -148,9 +186,9 @@ fn answer(status: StatusCode, body: &Value, again: bool) -> Option<Answer> {
     match status {
         StatusCode::SERVICE_UNAVAILABLE => Some(Answer::Open),
         StatusCode::NOT_FOUND if again => Some(Answer::Before),
-        status if status.is_success() && (again || !was_in) => {
-            Some(Answer::Done { recorded: status != StatusCode::ACCEPTED })
-        }
+        status if status.is_success() && (again || !was_in) => Some(Answer::Done {
+            recorded: status != StatusCode::ACCEPTED,
+        }),
         _ => None,
     }
 }
@@ -164,7 +202,11 @@ pub(super) struct Planner {
 
 impl Planner {
     pub(super) fn new(user: User) -> Self {
-        Self { stories: Vec::new(), complaints: Vec::new(), user }
+        Self {
+            stories: Vec::new(),
+            complaints: Vec::new(),
+            user,
+        }
     }
 
     pub(super) fn meet(&mut self, address: std::net::SocketAddr) {
@@ -195,7 +237,11 @@ impl Planner {
             "start_time": "2030-05-01T10:00:00Z",
             "end_time": "2030-05-01T11:00:00Z",
         });
-        let (status, body) = self.user.try_call(Method::POST, "/events", Some(event)).await.ok()?;
+        let (status, body) = self
+            .user
+            .try_call(Method::POST, "/events", Some(event))
+            .await
+            .ok()?;
         match body["id"].as_i64() {
             Some(id) if status.is_success() => {
                 let mut story = Story::new(id);
@@ -203,7 +249,9 @@ impl Planner {
                 self.stories.push(story);
             }
             _ if status == StatusCode::SERVICE_UNAVAILABLE => {}
-            _ => self.complaints.push(format!("making an event was answered {status} {body}")),
+            _ => self
+                .complaints
+                .push(format!("making an event was answered {status} {body}")),
         }
         Some(())
     }
@@ -213,12 +261,19 @@ impl Planner {
         let step = ("canceled", None);
         story.open = Some(step);
         let path = format!("/events/{}/cancel", story.event);
-        let (status, body) = self.user.try_call(Method::POST, &path, Some(json!({ "reason": "rain" }))).await.ok()?;
+        let (status, body) = self
+            .user
+            .try_call(Method::POST, &path, Some(json!({ "reason": "rain" })))
+            .await
+            .ok()?;
         match answer(status, &body, false) {
             Some(Answer::Done { recorded }) => story.add(step, recorded),
             Some(Answer::Open) => {}
             Some(Answer::Before) | None => {
-                self.complaints.push(format!("calling off event {} was answered {status} {body}", story.event));
+                self.complaints.push(format!(
+                    "calling off event {} was answered {status} {body}",
+                    story.event
+                ));
                 return None;
             }
         }

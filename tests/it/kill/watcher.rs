@@ -127,7 +127,10 @@ impl Watcher {
             let reply = self.ask(socket, "history", page).await?;
             let entries = &reply["history"]["entries"];
             if entries[0]["seq"].as_u64() != Some(missing) {
-                self.complain(format!("the page after {} of room {room} begins elsewhere: {reply}", missing - 1));
+                self.complain(format!(
+                    "the page after {} of room {room} begins elsewhere: {reply}",
+                    missing - 1
+                ));
                 return None;
             }
             self.count_shown(entries);
@@ -175,13 +178,17 @@ impl Watcher {
 
     /// That pushes come without gap and overlap the socket has checked by itself.
     fn note(&mut self, socket: &Socket, frame: &Value) {
-        let Some(room) = frame["room"].as_i64() else { return };
+        let Some(room) = frame["room"].as_i64() else {
+            return;
+        };
         match frame["push"].as_str() {
             Some("entries") => self.count_shown(&frame["entries"]),
             Some("joined") => {
                 self.count_shown(&frame["entries"]);
                 if frame["reset"] == true {
-                    self.complain(format!("room {room} says that what it had shown is not so: {frame}"));
+                    self.complain(format!(
+                        "room {room} says that what it had shown is not so: {frame}"
+                    ));
                 } else if frame["complete"] != true {
                     self.behind.insert(room);
                 } else if !self.behind.contains(&room)

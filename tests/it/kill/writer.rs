@@ -42,18 +42,32 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(watcher: Watcher, rng: StdRng) -> Self {
-        Self { watcher, open: Vec::new(), acknowledged: Vec::new(), resent: 0, known: 0, said: 0, rng }
+        Self {
+            watcher,
+            open: Vec::new(),
+            acknowledged: Vec::new(),
+            resent: 0,
+            known: 0,
+            said: 0,
+            rng,
+        }
     }
 
     /// Resends what was not acknowledged, then talks until the server is gone; with `drain`
     /// it says nothing new and goes when all is acknowledged.
     pub(super) async fn talk(mut self, drain: bool) -> Self {
-        let Some(mut socket) = self.watcher.attach().await else { return self };
+        let Some(mut socket) = self.watcher.attach().await else {
+            return self;
+        };
         let mut on_their_way = HashMap::new();
         self.exchange(&mut socket, &mut on_their_way, drain).await;
         let mut left: Vec<(u64, Said)> = on_their_way.into_iter().collect();
         left.sort_unstable_by_key(|(id, _)| *id);
-        self.open.extend(left.into_iter().map(|(_, said)| Said { again: true, ..said }).filter(|said| said.seq == 0));
+        self.open.extend(
+            left.into_iter()
+                .map(|(_, said)| Said { again: true, ..said })
+                .filter(|said| said.seq == 0),
+        );
         self.watcher.detach(socket);
         self
     }
@@ -67,9 +81,18 @@ impl Writer {
     }
 
     /// `None` when the server is gone.
-    async fn exchange(&mut self, socket: &mut Socket, way: &mut HashMap<u64, Said>, drain: bool) -> Option<()> {
+    async fn exchange(
+        &mut self,
+        socket: &mut Socket,
+        way: &mut HashMap<u64, Said>,
+        drain: bool,
+    ) -> Option<()> {
         // One that was acknowledged long ago is asked for again: it is where it was.
-        let old = self.acknowledged.len().checked_sub(1).map(|last| self.rng.random_range(0..=last));
+        let old = self
+            .acknowledged
+            .len()
+            .checked_sub(1)
+            .map(|last| self.rng.random_range(0..=last));
         if let Some(old) = old.and_then(|index| self.acknowledged.get(index)).cloned() {
             self.send(socket, way, old).await?;
         }
@@ -87,7 +110,10 @@ impl Writer {
                 return Some(());
             }
             let frame = self.watcher.next(socket).await?;
-            let Some(said) = frame["id"].as_u64().filter(|_| frame.get("push").is_none()).and_then(|id| way.remove(&id))
+            let Some(said) = frame["id"]
+                .as_u64()
+                .filter(|_| frame.get("push").is_none())
+                .and_then(|id| way.remove(&id))
             else {
                 continue;
             };
@@ -96,7 +122,8 @@ impl Writer {
             } else if frame["error"]["code"] == "UNAVAILABLE" {
                 self.send(socket, way, Said { again: true, ..said }).await?;
             } else {
-                self.watcher.complain(format!("{} was answered {frame}", said.key));
+                self.watcher
+                    .complain(format!("{} was answered {frame}", said.key));
             }
         }
     }
@@ -119,12 +146,14 @@ impl Writer {
         self.watcher.acknowledged();
         if said.seq != 0 {
             if said.seq != seq || !duplicate {
-                self.watcher.complain(format!("{} was at {}, and now at {seq}", said.key, said.seq));
+                self.watcher
+                    .complain(format!("{} was at {}, and now at {seq}", said.key, said.seq));
             }
             return;
         }
         if duplicate && !said.again {
-            self.watcher.complain(format!("{} was new and is called a duplicate", said.key));
+            self.watcher
+                .complain(format!("{} was new and is called a duplicate", said.key));
         }
         self.known += u64::from(duplicate);
         self.acknowledged.push(Said { seq, ..said });

@@ -17,10 +17,10 @@ use diesel_async::{
 };
 use futures_util::{StreamExt, TryFutureExt, future::BoxFuture, stream::BoxStream};
 
-use super::{Common, row::AnyRow, statement::Statement};
+use super::{Common, blocking::Blocking, row::AnyRow, statement::Statement};
 
 pub(super) type PgConn = AsyncPgConnection;
-pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection>;
+pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection, Blocking>;
 
 /// Settings of every SQLite connection. FULL, because what was committed is acknowledged.
 const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \

@@ -12,6 +12,7 @@
 //! This uses diesel's interface for backends of third parties, which may change with
 //! each minor version: diesel stays at `~2.3`, diesel-async at `~0.9`.
 
+mod blocking;
 mod conn;
 mod row;
 mod statement;
