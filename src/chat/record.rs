@@ -330,7 +330,12 @@ mod tests {
         assert_eq!(shown(record.entries(entries([1_001]), head(1_001))), [0; 0]);
         // A loss in between resumes from the old position but shows nothing twice.
         assert_eq!(record.since(), Some(head(3)));
-        assert_eq!(shown(record.page(page(501..=1_001, true))).last(), Some(&1_001));
+        record.absent(None);
+        record.joining();
+        let step = record.joined(&mut joined(951..=1_001, 1_001, false));
+        assert_eq!(step, Step::ShowAndPage(Vec::new(), 500));
+        assert_eq!(shown(record.page(page(4..=502, false))), [501, 502]);
+        assert_eq!(shown(record.page(page(503..=1_001, true))).last(), Some(&1_001));
         assert!(record.is_live());
         assert_eq!(record.since(), Some(head(1_001)));
         assert_eq!(shown(record.entries(entries([1_002]), head(1_002))), [1_002]);

@@ -3,18 +3,25 @@
 
 mod architecture;
 mod bad_input;
+mod clock;
 mod config;
 mod conversation;
 mod disk_trace;
+mod full_disk;
 mod harness;
 mod http_errors;
+mod kill;
 mod limits;
 mod live_sessions;
-mod kill;
 mod log_contract;
 mod log_format;
 mod publish_rules;
+mod registry;
+mod removal;
+mod restore;
 mod resume;
+mod room_panic;
 mod secrets;
 mod shutdown;
+mod slow_reader;
 mod tamper;

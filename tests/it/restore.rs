@@ -18,7 +18,12 @@ use timingle::{
     service::{events::Events, export::verify},
 };
 
-use crate::harness::{Copy, Socket, TestApp, User, app::config, until};
+use crate::harness::{
+    Copy, Socket, TestApp, User,
+    app::config,
+    log::{Trick, Tricks},
+    until,
+};
 
 const APP: &str = "app.db";
 const CHAT: &str = "chat.db";
@@ -78,9 +83,6 @@ impl Past {
 
         let live = TestApp::start(dir, |_| {}, Overrides::default()).await;
         let (ada, min, jun) = (again(&live, &ada).await, again(&live, &min).await, again(&live, &jun).await);
-        ada.bring(&jun, lesson).await;
-        ada.remove(&min, lesson).await;
-        jun.remove(&jun, dinner).await;
         let late = ada.create_event("Late").await;
         let mut at_ada = ada.connect().await;
         for room in [lesson, dinner, late] {
@@ -88,6 +90,12 @@ impl Past {
             for number in 0..5 {
                 at_ada.publish(room, &format!("late {number}")).await;
             }
+        }
+        ada.bring(&jun, lesson).await;
+        ada.remove(&min, lesson).await;
+        jun.remove(&jun, dinner).await;
+        for room in [lesson, dinner, late] {
+            at_ada.publish(room, "at last").await;
         }
         let lesson_now = with_head(&mut at_ada, lesson).await;
         let dinner_now = with_head(&mut at_ada, dinner).await;
@@ -102,7 +110,6 @@ impl Past {
         let dir = tempfile::tempdir().unwrap();
         copy_db(app_db.path(), dir.path(), APP);
         copy_db(chat_db.path(), dir.path(), CHAT);
-        fs::copy(self.new.path().join("jwt.secret"), dir.path().join("jwt.secret")).ok();
         Arc::new(dir)
     }
 }
@@ -150,7 +157,7 @@ async fn verified(dir: &TempDir, event: i64) -> Vec<(u64, String, u64)> {
 }
 
 /// The facts of `event` as the relational store has them, with their places in the log.
-fn history(dir: &TempDir, event: i64) -> Vec<(u64, String, Option<u64>)> {
+fn history(dir: &TempDir, event: i64) -> Vec<(i64, String, Option<i64>)> {
     let conn = Connection::open(dir.path().join(APP)).unwrap();
     let mut rows = conn
         .prepare("SELECT fact_no, kind, seq FROM event_history WHERE event_id = ?1 ORDER BY fact_no")
@@ -168,7 +175,8 @@ async fn assert_one_state(dir: &TempDir, event: i64, kinds: &[&str]) {
     // The last marks may still be on their way.
     until("marks of every fact", || async {
         let history = history(dir, event);
-        let facts: Vec<_> = facts.iter().map(|(no, kind, seq)| (*no, kind.clone(), Some(*seq))).collect();
+        let facts = facts.iter().map(|(no, kind, seq)| (no.cast_signed(), kind.clone(), Some(seq.cast_signed())));
+        let facts: Vec<_> = facts.collect();
         (history == facts).then_some(())
     })
     .await;
@@ -315,6 +323,32 @@ async fn log_older_than_the_store_gets_the_missing_facts_again() {
     assert_one_state(&app.dir, past.late, &["event_created"]).await;
     let (_, event) = ada.call(Method::GET, &format!("/events/{}", past.dinner), None).await;
     assert_eq!(event["status"], "CANCELED", "{event}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_that_dies_while_it_heals_leaves_no_wrong_place_behind() {
+    let past = Past::lived().await;
+    let dir = past.mixed(&past.new, &past.old);
+    let tricks = Tricks::default();
+    // The facts stand in the log again, and nobody has written down where.
+    tricks.arm("participant_removed", Trick::PanicWritten);
+    let app = TestApp::start(dir, |_| {}, tricks.overrides()).await;
+    let (ada, min) = (again(&app, &past.ada).await, again(&app, &past.min).await);
+    let mut at_ada = ada.connect().await;
+    let reply = at_ada.ask("join", json!({ "rooms": [{ "room": past.lesson }] })).await;
+    assert_eq!(reply["join"]["rooms"][0]["error"]["code"], "UNAVAILABLE", "{reply}");
+    assert_eq!(tricks.fired(), 1);
+    at_ada.join(past.lesson).await;
+    let healed = at_ada.copy(past.lesson).clone();
+    assert_eq!(healed.facts().last().map(String::as_str), Some("participant_removed"));
+    assert!(healed.seq < past.lesson_now.seq);
+    // The record grows past the place where Min's removal stood before.
+    while at_ada.copy(past.lesson).seq <= past.lesson_now.seq {
+        at_ada.publish(past.lesson, "not for Min").await;
+    }
+    let mut at_min = min.connect().await;
+    at_min.whole_record(past.lesson).await.assert_holds(&healed.entries, "Min");
+    assert_one_state(&app.dir, past.lesson, &LESSON_OF_OLD_STORE[..4]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

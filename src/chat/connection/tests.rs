@@ -5,6 +5,7 @@ use std::{future::Future, time::Duration};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinHandle,
@@ -62,9 +63,9 @@ impl Peer {
         self.tell(json!({ "id": id, "error": error })).await;
     }
 
-    async fn greet(&mut self) {
+    async fn greet(&mut self, access_token: &str) {
         let (id, auth) = self.command("auth").await;
-        assert_eq!(auth["access_token"], "access");
+        assert_eq!(auth["access_token"], access_token);
         let limits = json!({ "body_chars": 10, "frame_bytes": 1_000, "publishes_per_s": 1, "rooms": 1 });
         let hello = json!({ "user": { "id": 1, "name": "민지" }, "heartbeat_s": 25, "limits": limits });
         self.tell(json!({ "id": id, "hello": hello })).await;
@@ -130,12 +131,17 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with_token_for(Duration::from_secs(3_600)).await
+    }
+
+    /// As [`Scene::new`], with an access token that ends so soon.
+    async fn with_token_for(expires_in: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         let credential = Credential::new(SignedIn {
             access_token: "access".into(),
             refresh_token: "refresh".into(),
-            expires_in: Duration::from_secs(3_600),
+            expires_in,
             user: Person {
                 id: UserId(1),
                 name: "민지".into(),
@@ -161,7 +167,7 @@ impl Scene {
     /// The client's next socket, authenticated.
     async fn peer(&self) -> Peer {
         let mut peer = self.silent_peer().await;
-        peer.greet().await;
+        peer.greet("access").await;
         peer
     }
 
@@ -177,6 +183,28 @@ impl Scene {
             Ok(response)
         };
         Peer(soon(accept_hdr_async(socket, answer)).await.unwrap())
+    }
+
+    /// Answers the next HTTP request, which must be for a renewal, with `status` and a token.
+    async fn renew(&self, status: &str, access_token: &str) {
+        let (mut socket, _) = soon(self.listener.accept()).await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            assert_ne!(soon(socket.read_buf(&mut request)).await.unwrap(), 0);
+        }
+        let request = String::from_utf8(request).unwrap();
+        assert!(request.starts_with("POST /api/v1/auth/refresh "), "{request}");
+        assert!(request.ends_with(r#"{"refresh_token":"refresh"}"#));
+        let body = json!({
+            "access_token": access_token, "refresh_token": "refresh", "expires_in": 3_600,
+            "user": { "id": 1, "name": "민지" }, "error": "m", "code": "AUTH_TOKEN_EXPIRED",
+        })
+        .to_string();
+        let head = format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        soon(socket.write_all((head + &body).as_bytes())).await.unwrap();
     }
 
     async fn ask(&self, request: Request) {
@@ -255,6 +283,10 @@ async fn server_that_never_mends_a_gap_is_left_after_a_few_tries() {
         peer.joined([], 3, true).await;
         peer.push([9], 9).await;
     }
+    assert!(
+        !matches!(soon(peer.0.next()).await, Some(Ok(Message::Text(_)))),
+        "joins for ever"
+    );
     scene.peer().await;
 }
 
@@ -455,4 +487,33 @@ async fn removed_push_ends_the_room_but_not_the_connection() {
     drop(peer);
     // A page that the person waits for outlives the socket.
     assert_eq!(scene.peer().await.command("history").await.1["before"], 5);
+}
+
+#[tokio::test]
+async fn access_token_is_renewed_on_the_live_socket_before_it_ends() {
+    let scene = Scene::with_token_for(Duration::from_secs(1)).await;
+    let mut peer = scene.peer().await;
+    scene.renew("200 OK", "newer").await;
+    peer.greet("newer").await;
+    // The same socket goes on.
+    scene.ask(Request::Older(ROOM, None)).await;
+    peer.command("history").await;
+}
+
+#[tokio::test]
+async fn ended_token_is_renewed_before_the_next_socket() {
+    let scene = Scene::new().await;
+    scene.peer().await.close(4005).await;
+    // A server that cannot renew now is asked again; the token that ended is not shown to it.
+    scene.renew("503 Service Unavailable", "").await;
+    scene.renew("200 OK", "newer").await;
+    scene.silent_peer().await.greet("newer").await;
+}
+
+#[tokio::test]
+async fn sign_in_that_cannot_be_renewed_is_over() {
+    let scene = Scene::new().await;
+    scene.peer().await.close(4005).await;
+    scene.renew("401 Unauthorized", "").await;
+    assert_eq!(scene.end().await, Err(Ended::SignedOut));
 }

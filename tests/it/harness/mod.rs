@@ -26,10 +26,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Awaits `future`, and fails with `what` when it does not come in time.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("{what} did not come within {PATIENCE:?}"),
-    }
+    let Ok(value) = tokio::time::timeout(PATIENCE, future).await else {
+        panic!("{what} did not come within {PATIENCE:?}");
+    };
+    value
 }
 
 /// Looks again and again until `check` gives something.

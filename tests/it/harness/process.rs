@@ -102,7 +102,7 @@ impl Server {
                     .trim()
                     .strip_prefix("address")
                     .and_then(|rest| rest.trim().strip_prefix("http://"));
-                kept.lock().unwrap().push_str(&format!("{line}\n"));
+                kept.lock().unwrap().extend([line.as_str(), "\n"]);
                 if let Some(address) = address.and_then(|address| address.parse().ok())
                     && let Some(tell) = tell.take()
                 {
@@ -117,10 +117,10 @@ impl Server {
             stdout,
             log,
         };
-        match soon("the server's address", told).await {
-            Ok(address) => server.address = address,
-            Err(_) => panic!("the server ended before it listened:\n{}", server.log()),
-        }
+        let Ok(address) = soon("the server's address", told).await else {
+            panic!("the server ended before it listened:\n{}", server.log());
+        };
+        server.address = address;
         server
     }
 

@@ -55,7 +55,7 @@ impl Copy {
 
     fn head(&mut self, head: &Value) {
         self.seq = head["seq"].as_u64().unwrap();
-        self.hash = head["hash"].as_str().unwrap().to_owned();
+        head["hash"].as_str().unwrap().clone_into(&mut self.hash);
     }
 
     /// The position to resume from.
@@ -116,7 +116,7 @@ impl Socket {
                 .headers_mut()
                 .insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
-        let (stream, _) = soon("the upgrade", tokio_tungstenite::connect_async(request)).await?;
+        let (stream, _) = soon("the upgrade", Box::pin(tokio_tungstenite::connect_async(request))).await?;
         Ok(Self {
             stream,
             next_id: 1,

@@ -1,7 +1,7 @@
 //! What must be true of the data of a killed server.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     io::BufReader,
     path::Path,
@@ -14,7 +14,7 @@ use timingle::{
     domain::{
         chain::Tip,
         entry::{Entry, Kind},
-        fact::{Change, Fact},
+        fact::{Fact, Membership},
         id::{EventId, RoomId, UserId},
     },
     ports::RoomLog as _,
@@ -23,6 +23,7 @@ use timingle::{
 use uuid::Uuid;
 
 use super::{
+    rows::{self, Event},
     story::{Story, step_of},
     watcher::Watcher,
     writer::{Said, Writer},
@@ -49,16 +50,16 @@ struct Book {
     /// Where each author's key stands.
     places: HashMap<(UserId, Uuid), u64>,
     /// Facts as the first observer saw them.
-    facts: HashMap<u64, Value>,
+    shown: HashMap<u64, Value>,
 }
 
-/// A row of `event_history`.
-struct Row {
-    no: u64,
-    id: Uuid,
-    actor: Option<i64>,
-    change: Change,
-    seq: Option<u64>,
+impl Book {
+    fn facts(&self) -> Vec<&Entry> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.kind == Kind::Fact)
+            .collect()
+    }
 }
 
 impl Ledger {
@@ -85,10 +86,13 @@ impl Ledger {
         }
         let log = SqliteLog::open_read_only(&copy.path().join("chat.db")).unwrap();
         let sql = Connection::open(copy.path().join("app.db")).unwrap();
-        for (event, room, fact_no) in events(&sql) {
-            self.read_on(&log, event, room).await;
-            let story = stories.iter().find(|story| story.event == event);
-            self.compare_facts(event, fact_no, &history(&sql, event), story.copied(), at_rest);
+        for event in rows::events(&sql) {
+            self.read_on(&log, event.id, event.room).await;
+            self.compare_facts(&event, at_rest);
+            self.compare_state(&event);
+            if let Some(story) = stories.iter().find(|story| story.event == event.id) {
+                self.compare_story(&event, story, at_rest);
+            }
         }
         for story in stories
             .iter()
@@ -121,7 +125,7 @@ impl Ledger {
             tip: Tip::empty(room),
             entries: Vec::new(),
             places: HashMap::new(),
-            facts: HashMap::new(),
+            shown: HashMap::new(),
         });
         let complain = |what: String| format!("event {event}: {what}");
         if let Some(last) = book.entries.last() {
@@ -165,35 +169,23 @@ impl Ledger {
         }
     }
 
-    /// The facts of the log are those of the history, from the first on, each once and in
-    /// order; what lacks is at most what was not answered as recorded.
-    fn compare_facts(
-        &mut self,
-        event: i64,
-        fact_no: u64,
-        rows: &[Row],
-        story: Option<&Story>,
-        at_rest: bool,
-    ) {
-        let book = &self.books[&event];
-        let mut wrong = |what: String| self.violations.push(format!("event {event}: {what}"));
-        if !rows.iter().map(|row| row.no).eq(1..=fact_no) {
+    /// The facts of the log are those of the history, from the first on, each once and in order.
+    fn compare_facts(&mut self, event: &Event, at_rest: bool) {
+        let rows = &event.history;
+        let mut wrong = |what: String| self.violations.push(format!("event {}: {what}", event.id));
+        if !rows.iter().map(|row| row.no).eq(1..=event.fact_no) {
             let numbers: Vec<u64> = rows.iter().map(|row| row.no).collect();
-            wrong(format!("the history has {numbers:?}, the event {fact_no} facts"));
-        }
-        let entries: Vec<&Entry> = book
-            .entries
-            .iter()
-            .filter(|entry| entry.kind == Kind::Fact)
-            .collect();
-        if entries.len() > rows.len() || (at_rest && entries.len() != rows.len()) {
             wrong(format!(
-                "the log has {} facts, the history {}",
-                entries.len(),
-                rows.len()
+                "the history has {numbers:?}, the event {} facts",
+                event.fact_no
             ));
         }
-        for (row, entry) in rows.iter().zip(&entries) {
+        let entries = self.books[&event.id].facts();
+        let (held, written) = (entries.len(), rows.len());
+        if held > written || (at_rest && held != written) {
+            wrong(format!("the log has {held} facts, the history {written}"));
+        }
+        for (row, entry) in rows.iter().zip(entries) {
             let same = Fact::of(entry).is_some_and(|fact| {
                 (fact.no, fact.id, fact.actor.map(|user| user.0)) == (row.no, row.id, row.actor)
                     && fact.change == row.change
@@ -209,14 +201,38 @@ impl Ledger {
             }
         }
         let marked = rows.iter().filter(|row| row.seq.is_some()).count();
-        if marked > entries.len() {
-            wrong(format!(
-                "{marked} facts are marked, the log has {}",
-                entries.len()
+        if marked > held {
+            wrong(format!("{marked} facts are marked, the log has {held}"));
+        }
+    }
+
+    /// The event is what its history makes of it: no change without its fact, no fact without its change.
+    fn compare_state(&mut self, event: &Event) {
+        let (mut participants, mut status) = (BTreeSet::new(), "PROPOSED");
+        for row in &event.history {
+            match row.change.membership(row.actor.map(UserId)) {
+                Some(Membership::Enters(user)) => drop(participants.insert(user.0)),
+                Some(Membership::Leaves(user)) => drop(participants.remove(&user.0)),
+                Some(Membership::Are(users)) => participants = users.iter().map(|user| user.0).collect(),
+                None => {}
+            }
+            if row.change.name() == "canceled" {
+                status = "CANCELED";
+            }
+        }
+        if (&participants, status) != (&event.participants, &event.status) {
+            self.violations.push(format!(
+                "event {} is {} with {:?}; its history says {status} with {participants:?}",
+                event.id, event.status, event.participants
             ));
         }
-        let Some(story) = story else { return };
-        let mut told: Vec<_> = rows.iter().map(|row| step_of(&row.change)).collect();
+    }
+
+    /// Each change that was answered is in the history once, in the order of the answers, and
+    /// in the log if the answer said so; beside them at most one that was not answered.
+    fn compare_story(&mut self, event: &Event, story: &Story, at_rest: bool) {
+        let mut wrong = |what: String| self.violations.push(format!("event {}: {what}", event.id));
+        let mut told: Vec<_> = event.history.iter().map(|row| step_of(&row.change)).collect();
         if told.len() > story.committed.len() && story.open == told.last().copied() {
             told.pop();
         }
@@ -226,11 +242,11 @@ impl Ledger {
                 story.committed
             ));
         }
-        if entries.len() < story.recorded {
+        let held = self.books[&event.id].facts().len();
+        if held < story.recorded {
             wrong(format!(
-                "{} facts were answered as recorded, the log has {}",
-                story.recorded,
-                entries.len()
+                "{} facts were answered as recorded, the log has {held}",
+                story.recorded
             ));
         }
         if at_rest && story.open.is_some() {
@@ -247,7 +263,7 @@ impl Ledger {
             let compared = watcher.compared.entry(*event).or_insert(0);
             let mut wrong = |what| {
                 self.violations
-                    .push(format!("{}, event {event}: {what}", watcher.user.name))
+                    .push(format!("{}, event {event}: {what}", watcher.user.name));
             };
             if copy.seq > book.tip.head.seq {
                 wrong(format!(
@@ -266,9 +282,9 @@ impl Ledger {
                     wrong(format!("was shown {shown}, the log has {entry:?}"));
                 }
                 if entry.kind == Kind::Fact
-                    && book.facts.entry(*seq).or_insert_with(|| shown.clone()) != shown
+                    && book.shown.entry(*seq).or_insert_with(|| shown.clone()) != shown
                 {
-                    wrong(format!("was shown {shown}, others {}", book.facts[seq]));
+                    wrong(format!("was shown {shown}, others {}", book.shown[seq]));
                 }
             }
             forget(copy, compared);
@@ -382,36 +398,4 @@ fn bare(shown: &Value) -> Value {
         }
     }
     bare
-}
-
-fn events(sql: &Connection) -> Vec<(i64, RoomId, u64)> {
-    let mut statement = sql
-        .prepare("SELECT id, room, fact_no FROM events ORDER BY id")
-        .unwrap();
-    let rows = statement.query_map([], |row| {
-        let room: [u8; 16] = row.get(1)?;
-        Ok((
-            row.get(0)?,
-            RoomId(Uuid::from_bytes(room)),
-            row.get::<_, u32>(2)?.into(),
-        ))
-    });
-    rows.unwrap().map(Result::unwrap).collect()
-}
-
-fn history(sql: &Connection, event: i64) -> Vec<Row> {
-    let query =
-        "SELECT fact_no, id, actor, payload, seq FROM event_history WHERE event_id = ?1 ORDER BY fact_no";
-    let mut statement = sql.prepare_cached(query).unwrap();
-    let rows = statement.query_map([event], |row| {
-        let (id, payload): ([u8; 16], String) = (row.get(1)?, row.get(3)?);
-        Ok(Row {
-            no: row.get::<_, u32>(0)?.into(),
-            id: Uuid::from_bytes(id),
-            actor: row.get(2)?,
-            change: serde_json::from_str(&payload).unwrap(),
-            seq: row.get::<_, Option<u32>>(4)?.map(u64::from),
-        })
-    });
-    rows.unwrap().map(Result::unwrap).collect()
 }

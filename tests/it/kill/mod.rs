@@ -10,9 +10,10 @@
 //! (`TIMINGLE_SEED` repeats the choices of an earlier run, as far as clocks let it.)
 //!
 //! - [`watcher`]: who listens; [`writer`]: who talks; [`story`]: who changes events.
-//! - [`check`]: the comparison.
+//! - [`check`]: the comparison; [`rows`]: the relational side of it.
 
 mod check;
+mod rows;
 mod story;
 mod watcher;
 mod writer;

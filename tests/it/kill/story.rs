@@ -75,18 +75,18 @@ pub(super) struct Guest {
     pub(super) story: Story,
     pub(super) complaints: Vec<String>,
     host: User,
-    guest: User,
+    user: User,
     code: String,
     turn: usize,
 }
 
 impl Guest {
-    pub(super) fn new(story: Story, host: User, guest: User) -> Self {
+    pub(super) fn new(story: Story, host: User, user: User) -> Self {
         Self {
             story,
             complaints: Vec::new(),
             host,
-            guest,
+            user,
             code: String::new(),
             turn: 0,
         }
@@ -94,7 +94,7 @@ impl Guest {
 
     pub(super) fn meet(&mut self, address: std::net::SocketAddr) {
         self.host.address = address;
-        self.guest.address = address;
+        self.user.address = address;
     }
 
     /// Comes and goes until the server is gone; with `drain` only until nothing is open.
@@ -102,14 +102,14 @@ impl Guest {
         while !(drain && self.story.open.is_none()) && self.take_turn().await.is_some() {}
         if !life.killed.load(Ordering::SeqCst) && !drain {
             self.complaints
-                .push(format!("{}: the server was gone by itself", self.guest.name));
+                .push(format!("{}: the server was gone by itself", self.user.name));
         }
         self
     }
 
     async fn take_turn(&mut self) -> Option<()> {
-        let (event, who) = (self.story.event, Some(self.guest.id));
-        let place = format!("/events/{event}/participants/{}", self.guest.id);
+        let (event, who) = (self.story.event, Some(self.user.id));
+        let place = format!("/events/{event}/participants/{}", self.user.id);
         match self.turn % 5 {
             0 => {
                 // Who was put out cannot use an older link.
@@ -125,7 +125,7 @@ impl Guest {
                 let path = format!("/invite/{}/join", self.code);
                 self.change(
                     ("participant_joined", who),
-                    &self.guest.clone(),
+                    &self.user.clone(),
                     Method::POST,
                     &path,
                 )
@@ -134,7 +134,7 @@ impl Guest {
             2 => {
                 self.change(
                     ("participant_left", who),
-                    &self.guest.clone(),
+                    &self.user.clone(),
                     Method::DELETE,
                     &place,
                 )

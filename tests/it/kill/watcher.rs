@@ -73,7 +73,7 @@ impl Watcher {
         let mut socket = match Socket::open(self.user.address, Some(&self.user.token)).await {
             Ok(socket) => socket,
             Err(tungstenite::Error::Http(answer)) => {
-                self.complain(format!("the upgrade was answered {}", answer.status()));
+                self.complain(&format!("the upgrade was answered {}", answer.status()));
                 return None;
             }
             Err(_) => {
@@ -106,7 +106,7 @@ impl Watcher {
         let reply = self.ask(socket, "join", json!({ "rooms": wanted })).await?;
         for room in reply["join"]["rooms"].as_array()? {
             if room.get("error").is_some() {
-                self.complain(format!("cannot join: {room}"));
+                self.complain(&format!("cannot join: {room}"));
                 return None;
             }
         }
@@ -127,7 +127,7 @@ impl Watcher {
             let reply = self.ask(socket, "history", page).await?;
             let entries = &reply["history"]["entries"];
             if entries[0]["seq"].as_u64() != Some(missing) {
-                self.complain(format!(
+                self.complain(&format!(
                     "the page after {} of room {room} begins elsewhere: {reply}",
                     missing - 1
                 ));
@@ -154,7 +154,7 @@ impl Watcher {
             let frame = self.next(socket).await?;
             if frame["id"] == id && frame.get("push").is_none() {
                 if frame.get("error").is_some() {
-                    self.complain(format!("{name} was answered {frame}"));
+                    self.complain(&format!("{name} was answered {frame}"));
                     return None;
                 }
                 return Some(frame);
@@ -186,7 +186,7 @@ impl Watcher {
             Some("joined") => {
                 self.count_shown(&frame["entries"]);
                 if frame["reset"] == true {
-                    self.complain(format!(
+                    self.complain(&format!(
                         "room {room} says that what it had shown is not so: {frame}"
                     ));
                 } else if frame["complete"] != true {
@@ -194,10 +194,12 @@ impl Watcher {
                 } else if !self.behind.contains(&room)
                     && let Some(missing) = self.first_missing(socket, room)
                 {
-                    self.complain(format!("room {room} left out {missing} and said it was complete"));
+                    self.complain(&format!(
+                        "room {room} left out {missing} and said it was complete"
+                    ));
                 }
             }
-            Some("removed") => self.complain(format!("nobody had removed this participant: {frame}")),
+            Some("removed") => self.complain(&format!("nobody had removed this participant: {frame}")),
             _ => {}
         }
     }
@@ -210,11 +212,11 @@ impl Watcher {
     /// The socket ended, which only a kill may bring about.
     pub(super) fn cut(&mut self, ended: &Ended) {
         if *ended != Ended::Cut || !self.life.killed.load(Ordering::SeqCst) {
-            self.complain(format!("the server ended a socket by itself: {ended:?}"));
+            self.complain(&format!("the server ended a socket by itself: {ended:?}"));
         }
     }
 
-    pub(super) fn complain(&mut self, what: String) {
+    pub(super) fn complain(&mut self, what: &str) {
         self.complaints.push(format!("{}: {what}", self.user.name));
     }
 

@@ -123,7 +123,7 @@ impl Writer {
                 self.send(socket, way, Said { again: true, ..said }).await?;
             } else {
                 self.watcher
-                    .complain(format!("{} was answered {frame}", said.key));
+                    .complain(&format!("{} was answered {frame}", said.key));
             }
         }
     }
@@ -147,13 +147,13 @@ impl Writer {
         if said.seq != 0 {
             if said.seq != seq || !duplicate {
                 self.watcher
-                    .complain(format!("{} was at {}, and now at {seq}", said.key, said.seq));
+                    .complain(&format!("{} was at {}, and now at {seq}", said.key, said.seq));
             }
             return;
         }
         if duplicate && !said.again {
             self.watcher
-                .complain(format!("{} was new and is called a duplicate", said.key));
+                .complain(&format!("{} was new and is called a duplicate", said.key));
         }
         self.known += u64::from(duplicate);
         self.acknowledged.push(Said { seq, ..said });
