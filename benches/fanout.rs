@@ -37,35 +37,45 @@ fn message() -> (Tip, Entry) {
 }
 
 fn encoded(tip: &Tip, entry: &Entry) -> Bytes {
-    let style = v2::EntryStyle { language: Language::Ko, name_of: &|_| None };
+    let style = v2::EntryStyle {
+        language: Language::Ko,
+        name_of: &|_| None,
+    };
     v2::entries_push(EventId(9), &[v2::entry(entry, &style)], tip.head)
 }
 
 /// One message encoded once, queued for so many sockets, and written out.
 fn fanout(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let (tip, entry) = message();
     let mut group = criterion.benchmark_group("fanout");
     for sockets in [1_u64, 100, 1_000, 10_000] {
         group.throughput(Throughput::Elements(sockets));
-        group.bench_with_input(BenchmarkId::from_parameter(sockets), &sockets, |bencher, &sockets| {
-            bencher.to_async(&runtime).iter_batched(
-                || (0..sockets).map(|_| Outbox::new(1 << 20)).collect::<Vec<_>>(),
-                |outboxes| {
-                    let frame = encoded(&tip, &entry);
-                    async move {
-                        for outbox in &outboxes {
-                            let _ = outbox.try_push(frame.clone());
-                            outbox.close(CloseCode::Normal);
+        group.bench_with_input(
+            BenchmarkId::from_parameter(sockets),
+            &sockets,
+            |bencher, &sockets| {
+                bencher.to_async(&runtime).iter_batched(
+                    || (0..sockets).map(|_| Outbox::new(1 << 20)).collect::<Vec<_>>(),
+                    |outboxes| {
+                        let frame = encoded(&tip, &entry);
+                        async move {
+                            for outbox in &outboxes {
+                                let _ = outbox.try_push(frame.clone());
+                                outbox.close(CloseCode::Normal);
+                            }
+                            for outbox in &outboxes {
+                                black_box(outbox.write_to(tokio::io::sink(), Duration::from_secs(1)).await);
+                            }
                         }
-                        for outbox in &outboxes {
-                            black_box(outbox.write_to(tokio::io::sink(), Duration::from_secs(1)).await);
-                        }
-                    }
-                },
-                criterion::BatchSize::LargeInput,
-            );
-        });
+                    },
+                    criterion::BatchSize::LargeInput,
+                );
+            },
+        );
     }
     group.finish();
 }
@@ -81,7 +91,9 @@ fn publish(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("publish");
     group.bench_function("decode", |bencher| bencher.iter(|| v2::decode(black_box(&text))));
     group.bench_function("seal", |bencher| bencher.iter(message));
-    group.bench_function("encode", |bencher| bencher.iter(|| encoded(black_box(&tip), black_box(&entry))));
+    group.bench_function("encode", |bencher| {
+        bencher.iter(|| encoded(black_box(&tip), black_box(&entry)))
+    });
     group.finish();
 }
 

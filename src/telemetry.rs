@@ -31,7 +31,8 @@ pub enum TelemetryError {
 /// # Errors
 /// The filter cannot be understood.
 pub fn init(config: &Log) -> Result<(), TelemetryError> {
-    let registry = tracing_subscriber::registry().with(EnvFilter::try_new(&config.filter)?.add_directive(QUOTING.parse()?));
+    let registry = tracing_subscriber::registry()
+        .with(EnvFilter::try_new(&config.filter)?.add_directive(QUOTING.parse()?));
     let done: Result<(), TryInitError> = match config.format {
         LogFormat::Json => registry
             .with(

@@ -1,6 +1,6 @@
 //! The ports and the relational queries on real systems.
 
+pub mod memory;
 pub mod sql;
 pub mod sqlite_log;
-pub mod memory;
 pub mod terminal;

@@ -39,13 +39,7 @@ use crate::{
     domain::{id::RoomId, time::Clock},
     http::{self, Readiness},
     ports::{CodeSender, RoomLog},
-    realtime::{
-        Registry, Roster,
-        limiter::PublishLimiter,
-        protocol::CloseCode,
-        session,
-        upgrade::Upgrades,
-    },
+    realtime::{Registry, Roster, limiter::PublishLimiter, protocol::CloseCode, session, upgrade::Upgrades},
     service::{
         auth::{Auth, AuthParts},
         events::Events,
@@ -69,13 +63,16 @@ const TIDY: Duration = Duration::from_secs(60);
 /// Sign-ins asked for in one query of the revocation poll.
 const POLL_PAGE: usize = 200;
 
+/// Puts something around the log.
+pub type WrapLog = Box<dyn FnOnce(Arc<dyn RoomLog>) -> Arc<dyn RoomLog> + Send>;
+
 /// What a test may put in the place of the real thing, because the real one
 /// cannot be brought to it: a clock that steps, a log that fails on demand.
 pub struct Overrides {
     /// The wall clock.
     pub clock: Clock,
     /// Stands around the log.
-    pub wrap_log: Box<dyn FnOnce(Arc<dyn RoomLog>) -> Arc<dyn RoomLog> + Send>,
+    pub wrap_log: WrapLog,
     /// Brings one-time codes.
     pub sender: Arc<dyn CodeSender>,
 }
@@ -94,7 +91,6 @@ impl Default for Overrides {
 pub struct App {
     config: Config,
     address: SocketAddr,
-    metrics_address: Option<SocketAddr>,
     listener: TcpListener,
     registry: Registry,
     roster: Roster,
@@ -114,29 +110,27 @@ impl App {
     ///
     /// # Errors
     /// What is missing or in use, in words for the one who starts the server.
-    pub async fn build(mut config: Config, background: &runtime::Handle, overrides: Overrides) -> anyhow::Result<Self> {
+    pub async fn build(
+        mut config: Config,
+        background: &runtime::Handle,
+        overrides: Overrides,
+    ) -> anyhow::Result<Self> {
         anyhow::ensure!(
             config.profile == Profile::Embedded,
             "this build runs the embedded profile only; unset TIMINGLE_PROFILE"
         );
         crate::metrics::install().context("the metrics cannot be set up")?;
-        let Overrides { clock, wrap_log, sender } = overrides;
+        let Overrides {
+            clock,
+            wrap_log,
+            sender,
+        } = overrides;
 
         let data_dir = DataDir::open(&config.data.dir)?;
         if config.auth.jwt_secret.expose_secret().is_empty() {
             config.auth.jwt_secret = SecretString::from(data_dir.secret()?.expose_secret().to_owned());
         }
-        let app_db = data_dir.path().join("app.db");
-        migrations::migrate(&app_db).await.with_context(|| format!("{} cannot be migrated", app_db.display()))?;
-        let sql = Sql::open(&app_db, config.data.pool, config.data.pool_timeout)
-            .await
-            .with_context(|| format!("{} cannot be opened", app_db.display()))?;
-        let chat_db = data_dir.path().join("chat.db");
-        let log = {
-            let chat_db = chat_db.clone();
-            tokio::task::spawn_blocking(move || SqliteLog::open(&chat_db)).await?
-        };
-        let log = Arc::new(log.with_context(|| format!("{} cannot be opened", chat_db.display()))?);
+        let (sql, log) = open_stores(&config, &data_dir).await?;
 
         let wanted = SocketAddr::new(config.server.host, config.server.port);
         let listener = listen(wanted).with_context(|| format!("cannot listen on {wanted}"))?;
@@ -145,7 +139,9 @@ impl App {
             config.server.public_url = format!("http://localhost:{}", address.port());
         }
 
-        let arbiters: Vec<actix::Arbiter> = (0..threads(config.room.threads)).map(|_| actix::Arbiter::new()).collect();
+        let arbiters: Vec<actix::Arbiter> = (0..threads(config.room.threads))
+            .map(|_| actix::Arbiter::new())
+            .collect();
         let registry = Registry::new(
             wrap_log(Arc::clone(&log) as Arc<dyn RoomLog>),
             Arc::new(SqlFacts::new(sql.clone())),
@@ -184,7 +180,12 @@ impl App {
             settings: http::Settings::new(&config),
             auth,
             events: Events::new(sql.clone(), clock.clone()),
-            invites: Invites::new(sql.clone(), clock, config.limits.participants, &config.server.public_url),
+            invites: Invites::new(
+                sql.clone(),
+                clock,
+                config.limits.participants,
+                &config.server.public_url,
+            ),
             registry: registry.clone(),
             readiness: readiness(&sql, &log, &roster),
         };
@@ -196,7 +197,6 @@ impl App {
         Ok(Self {
             config,
             address,
-            metrics_address: None,
             listener,
             registry,
             roster,
@@ -234,9 +234,9 @@ impl App {
             0 => None,
             port => {
                 let address = SocketAddr::new(self.config.metrics.host, port);
-                let server = http::ops::serve_metrics(address)
-                    .with_context(|| format!("cannot serve metrics on {address} (metrics.port = 0 turns them off)"))?;
-                self.metrics_address = Some(address);
+                let server = http::ops::serve_metrics(address).with_context(|| {
+                    format!("cannot serve metrics on {address} (metrics.port = 0 turns them off)")
+                })?;
                 let handle = server.handle();
                 actix_rt::spawn(server);
                 Some(handle)
@@ -255,7 +255,10 @@ impl App {
         }
         let deadline = self.config.server.drain_timeout;
         if timeout(deadline, self.drain(&handle)).await.is_err() {
-            tracing::warn!("the server did not drain within {} s, stopping anyway", deadline.as_secs_f32());
+            tracing::warn!(
+                "the server did not drain within {} s, stopping anyway",
+                deadline.as_secs_f32()
+            );
         }
         if let Some(metrics) = metrics {
             metrics.stop(false).await;
@@ -277,13 +280,15 @@ impl App {
             let app = actix_web::App::new()
                 .wrap(from_fn(http::edge))
                 .configure(move |config| http::configure(config, parts.clone()));
-            let upgrade = fn_service(move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
-                let upgrades = Arc::clone(&upgrades);
-                async move {
-                    upgrades.accept(request, framed).await;
-                    Ok::<(), actix_web::Error>(())
-                }
-            });
+            let upgrade = fn_service(
+                move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
+                    let upgrades = Arc::clone(&upgrades);
+                    async move {
+                        upgrades.accept(request, framed).await;
+                        Ok::<(), actix_web::Error>(())
+                    }
+                },
+            );
             HttpService::build()
                 .keep_alive(KEEP_ALIVE)
                 .client_request_timeout(REQUEST_TIMEOUT)
@@ -322,6 +327,22 @@ impl App {
         tracing::info!("stopped");
         drop(self.data_dir);
     }
+}
+
+/// Opens both stores, the relational one at this version's schema.
+async fn open_stores(config: &Config, data_dir: &DataDir) -> anyhow::Result<(Sql, Arc<SqliteLog>)> {
+    let app_db = data_dir.path().join("app.db");
+    migrations::migrate(&app_db)
+        .await
+        .with_context(|| format!("{} cannot be migrated", app_db.display()))?;
+    let sql = Sql::open(&app_db, config.data.pool, config.data.pool_timeout)
+        .await
+        .with_context(|| format!("{} cannot be opened", app_db.display()))?;
+    let chat_db = data_dir.path().join("chat.db");
+    let name = chat_db.display().to_string();
+    let log = tokio::task::spawn_blocking(move || SqliteLog::open(&chat_db)).await?;
+    let log = log.with_context(|| format!("{name} cannot be opened"))?;
+    Ok((sql, Arc::new(log)))
 }
 
 /// A listener on `address`; a port that was in use by a server just killed can be taken at once.

@@ -28,6 +28,9 @@ impl SignIns for AuthSignIns {
     }
 
     async fn revoked(&self, sign_ins: &[Uuid]) -> Result<Vec<Uuid>, Box<dyn Coded>> {
-        self.0.revoked(sign_ins).await.map_err(|error| Box::new(error) as Box<dyn Coded>)
+        self.0
+            .revoked(sign_ins)
+            .await
+            .map_err(|error| Box::new(error) as Box<dyn Coded>)
     }
 }

@@ -13,10 +13,7 @@ use crate::{
     },
     config::{Config, Proof},
     data_dir::DataDir,
-    domain::{
-        id::EventId,
-        time::Clock,
-    },
+    domain::{id::EventId, time::Clock},
     ports::FactSource as _,
     realtime::heal::{Healed, Ports, heal},
     service::{
@@ -67,7 +64,10 @@ fn welcome(app: &App, proof: Proof) -> std::io::Result<()> {
 
 /// Resolves at SIGINT or SIGTERM.
 async fn stopped() {
-    let signals = (tokio::signal::unix::signal(SignalKind::interrupt()), tokio::signal::unix::signal(SignalKind::terminate()));
+    let signals = (
+        tokio::signal::unix::signal(SignalKind::interrupt()),
+        tokio::signal::unix::signal(SignalKind::terminate()),
+    );
     let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
         tracing::error!("signals cannot be received; only SIGKILL stops this server");
         return std::future::pending().await;
@@ -85,7 +85,11 @@ async fn stopped() {
 pub async fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<Vec<String>> {
     let data_dir = DataDir::open(&config.data.dir)?;
     let app_db = data_dir.path().join("app.db");
-    let names = if dry_run { migrations::pending(&app_db).await? } else { migrations::migrate(&app_db).await? };
+    let names = if dry_run {
+        migrations::pending(&app_db).await?
+    } else {
+        migrations::migrate(&app_db).await?
+    };
     Ok(names)
 }
 
@@ -96,9 +100,16 @@ pub async fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<Vec<Strin
 pub async fn export(config: &Config, event: EventId, out: &Path) -> anyhow::Result<Exported> {
     let dir = &config.data.dir;
     let app_db = dir.join("app.db");
-    anyhow::ensure!(app_db.exists(), "{} holds no timingle data (data.dir says where to look)", dir.display());
+    anyhow::ensure!(
+        app_db.exists(),
+        "{} holds no timingle data (data.dir says where to look)",
+        dir.display()
+    );
     let sql = Sql::open(&app_db, 1, config.data.pool_timeout).await?;
-    let snapshot = SqlFacts::new(sql).load(event).await.with_context(|| format!("event {event}"))?;
+    let snapshot = SqlFacts::new(sql)
+        .load(event)
+        .await
+        .with_context(|| format!("event {event}"))?;
     let chat_db = dir.join("chat.db");
     let log = tokio::task::spawn_blocking(move || SqliteLog::open_read_only(&chat_db)).await??;
     export_file(&log, event, snapshot.event.room, out)

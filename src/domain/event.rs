@@ -196,13 +196,13 @@ pub fn may(role: Option<Role>, status: EventStatus, action: Action) -> Result<()
         };
     };
     match action {
-        Action::Read | Action::Join => Ok(()),
         Action::Leave if role == Role::Host => Err(Denied::HostStays),
-        Action::Leave => Ok(()),
         Action::Invite | Action::Remove | Action::Cancel if role != Role::Host => Err(Denied::HostOnly),
         Action::Invite | Action::Remove if status.is_final() => Err(Denied::State(status)),
         Action::Cancel if status == EventStatus::Done => Err(Denied::State(status)),
-        Action::Invite | Action::Remove | Action::Cancel => Ok(()),
+        Action::Read | Action::Join | Action::Leave | Action::Invite | Action::Remove | Action::Cancel => {
+            Ok(())
+        }
     }
 }
 

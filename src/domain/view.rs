@@ -76,7 +76,10 @@ pub fn participant_view(
 ) -> ParticipantView {
     let accepted = participant.answer == Answer::Accepted;
     ParticipantView {
-        person: PersonView { id: participant.user, name: name_of(participant.user).unwrap_or_default() },
+        person: PersonView {
+            id: participant.user,
+            name: name_of(participant.user).unwrap_or_default(),
+        },
         role: participant.role,
         answer: participant.answer,
         confirmed: accepted,
@@ -100,7 +103,10 @@ pub fn event_view(
         timezone: event.timezone.clone(),
         status: event.status,
         creator_id: event.creator,
-        creator: PersonView { id: event.creator, name: name_of(event.creator).unwrap_or_default() },
+        creator: PersonView {
+            id: event.creator,
+            name: name_of(event.creator).unwrap_or_default(),
+        },
         participants: participants
             .iter()
             .filter(|participant| participant.role == Role::Guest)

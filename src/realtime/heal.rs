@@ -143,8 +143,14 @@ async fn append_missing(ports: &Ports, event: EventId, room: RoomId, mut tip: Ti
     let Some(Appended { taken, .. }) = append_until_known(ports, room, expected, &entries).await else {
         return Ok(0);
     };
-    let places: Vec<FactPlace> =
-        entries.iter().take(taken).map(|entry| FactPlace { no: entry.fact_no, seq: entry.seq }).collect();
+    let places: Vec<FactPlace> = entries
+        .iter()
+        .take(taken)
+        .map(|entry| FactPlace {
+            no: entry.fact_no,
+            seq: entry.seq,
+        })
+        .collect();
     crate::metrics::facts_appended(places.len() as u64);
     ports.facts.mark(event, &places).await?;
     Ok(taken as u64)
@@ -199,7 +205,13 @@ pub(super) fn jittered(pause: Duration) -> Duration {
 }
 
 /// Gives the store the facts behind `known` that only the log has.
-async fn adopt_lost(ports: &Ports, event: EventId, room: RoomId, tip: Tip, known: u64) -> Result<u64, HealError> {
+async fn adopt_lost(
+    ports: &Ports,
+    event: EventId,
+    room: RoomId,
+    tip: Tip,
+    known: u64,
+) -> Result<u64, HealError> {
     let mut lost = Vec::new();
     let mut before = tip.head.seq + 1;
     'scan: while before > 1 {
@@ -230,7 +242,9 @@ async fn mark_unmarked(
     tip: Tip,
     unmarked: &[u64],
 ) -> Result<u64, HealError> {
-    let Some(first_wanted) = unmarked.first().copied() else { return Ok(0) };
+    let Some(first_wanted) = unmarked.first().copied() else {
+        return Ok(0);
+    };
     let mut places = Vec::new();
     let mut before = tip.head.seq + 1;
     'scan: while before > 1 {
@@ -242,7 +256,10 @@ async fn mark_unmarked(
                 break 'scan;
             }
             if entry.kind == Kind::Fact && unmarked.binary_search(&entry.fact_no).is_ok() {
-                places.push(FactPlace { no: entry.fact_no, seq: entry.seq });
+                places.push(FactPlace {
+                    no: entry.fact_no,
+                    seq: entry.seq,
+                });
             }
         }
     }

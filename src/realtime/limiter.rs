@@ -20,7 +20,10 @@ impl PublishLimiter {
     pub fn new(per_s: u32, burst: u32) -> Self {
         let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(at_least_one(per_s)).allow_burst(at_least_one(burst));
-        Self { buckets: RateLimiter::keyed(quota), clock: DefaultClock::default() }
+        Self {
+            buckets: RateLimiter::keyed(quota),
+            clock: DefaultClock::default(),
+        }
     }
 
     /// Takes one from the user's bucket.
@@ -28,9 +31,9 @@ impl PublishLimiter {
     /// # Errors
     /// It is empty; when one will be in it again.
     pub fn take(&self, user: UserId) -> Result<(), RateLimited> {
-        self.buckets
-            .check_key(&user)
-            .map_err(|refusal| RateLimited { retry_after: refusal.wait_time_from(self.clock.now()) })
+        self.buckets.check_key(&user).map_err(|refusal| RateLimited {
+            retry_after: refusal.wait_time_from(self.clock.now()),
+        })
     }
 
     /// Forgets the buckets that are full again.

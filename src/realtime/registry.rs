@@ -141,7 +141,9 @@ impl Registry {
                     let pause = book.backoff(event);
                     let (tell, started) = watch::channel(None);
                     book.slots.insert(event, Slot::Starting(started.clone()));
-                    self.shared.background.spawn(self.clone().start(event, pause, tell));
+                    self.shared
+                        .background
+                        .spawn(self.clone().start(event, pause, tell));
                     started
                 }
             }
@@ -164,7 +166,11 @@ impl Registry {
 
     async fn start(self, event: EventId, pause: Duration, tell: watch::Sender<Started>) {
         // Whatever becomes of this task, the slot must not stay in the way.
-        let guard = StartGuard { registry: self.clone(), event, done: false };
+        let guard = StartGuard {
+            registry: self.clone(),
+            event,
+            done: false,
+        };
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
@@ -178,12 +184,16 @@ impl Registry {
             &self.shared.settings,
             self.shared.times.clone(),
         );
-        let outcome = timeout(START_TIMEOUT, started).await.unwrap_or(Err(HealError::Unfinished));
+        let outcome = timeout(START_TIMEOUT, started)
+            .await
+            .unwrap_or(Err(HealError::Unfinished));
         match &outcome {
             Ok(room) => guard.live(room.clone()),
             Err(error) => {
                 let stopping = self.shared.closed.load(Ordering::Acquire);
-                if !stopping && !matches!(error, HealError::Source(source) if matches!(**source, SourceError::NotFound)) {
+                if !stopping
+                    && !matches!(error, HealError::Source(source) if matches!(**source, SourceError::NotFound))
+                {
                     let error: &dyn std::error::Error = error;
                     tracing::warn!(event.id = %event, error, "room {event} cannot start");
                 }
@@ -223,7 +233,11 @@ impl Registry {
                 book.slots.remove(&event);
             }
             let (count, last) = book.falls.entry(event).or_insert((0, Instant::now()));
-            *count = if last.elapsed() > Duration::from_secs(60) { 1 } else { *count + 1 };
+            *count = if last.elapsed() > Duration::from_secs(60) {
+                1
+            } else {
+                *count + 1
+            };
             *last = Instant::now();
             tracing::error!(event.id = %event, sessions = survivors.len(), "room {event} panicked, building it again");
             book.survivors.entry(event).or_default().extend(survivors);
@@ -247,7 +261,9 @@ impl Registry {
 
     fn has_survivors(&self, event: EventId) -> bool {
         let mut book = self.shared.book.lock();
-        let Some(survivors) = book.survivors.get_mut(&event) else { return false };
+        let Some(survivors) = book.survivors.get_mut(&event) else {
+            return false;
+        };
         survivors.retain(|(_, attached)| attached.outbox.closed().is_none());
         let any = !survivors.is_empty();
         if !any {
@@ -258,7 +274,12 @@ impl Registry {
 
     /// The sessions that wait for the room of `event` to be built again.
     pub(crate) fn take_survivors(&self, event: EventId) -> Vec<(SessionId, Attached)> {
-        self.shared.book.lock().survivors.remove(&event).unwrap_or_default()
+        self.shared
+            .book
+            .lock()
+            .survivors
+            .remove(&event)
+            .unwrap_or_default()
     }
 
     /// Detaches a session from a room, also from one that has just panicked.
@@ -325,7 +346,9 @@ impl Registry {
     }
 
     async fn sweep_event(&self, event: EventId) {
-        let Ok(snapshot) = self.shared.ports.facts.load(event).await else { return };
+        let Ok(snapshot) = self.shared.ports.facts.load(event).await else {
+            return;
+        };
         if self.record(event, snapshot.event.fact_no).await.is_ok() {
             // The room has the facts; what is left is to write their places down.
             if let Err(error) = self.heal(event).await {
@@ -362,13 +385,19 @@ impl Registry {
 impl Book {
     /// How long a room that fell lately has to wait before it is built again.
     fn backoff(&mut self, event: EventId) -> Duration {
-        let Some((count, last)) = self.falls.get(&event).copied() else { return Duration::ZERO };
+        let Some((count, last)) = self.falls.get(&event).copied() else {
+            return Duration::ZERO;
+        };
         if last.elapsed() > Duration::from_secs(60) {
             self.falls.remove(&event);
             return Duration::ZERO;
         }
         let pause = Duration::from_millis(100).saturating_mul(1 << count.saturating_sub(2).min(10));
-        if count < 2 { Duration::ZERO } else { pause.min(MAX_BACKOFF).saturating_sub(last.elapsed()) }
+        if count < 2 {
+            Duration::ZERO
+        } else {
+            pause.min(MAX_BACKOFF).saturating_sub(last.elapsed())
+        }
     }
 }
 
@@ -381,7 +410,12 @@ struct StartGuard {
 impl StartGuard {
     fn live(mut self, room: RoomHandle) {
         self.done = true;
-        self.registry.shared.book.lock().slots.insert(self.event, Slot::Live(room));
+        self.registry
+            .shared
+            .book
+            .lock()
+            .slots
+            .insert(self.event, Slot::Live(room));
     }
 }
 

@@ -89,9 +89,16 @@ impl Roster {
     /// Takes a new socket in, not authenticated yet.
     pub fn enter(&self, outbox: Outbox) -> Seat {
         let id = SessionId(self.shared.next.fetch_add(1, Ordering::Relaxed));
-        self.shared.book.lock().seats.insert(id, Entry { outbox, holder: None });
+        self.shared
+            .book
+            .lock()
+            .seats
+            .insert(id, Entry { outbox, holder: None });
         crate::metrics::session_opened();
-        Seat { id, roster: self.clone() }
+        Seat {
+            id,
+            roster: self.clone(),
+        }
     }
 
     /// How many sockets there are.
@@ -107,8 +114,11 @@ impl Roster {
     /// The sign-ins behind the sockets, each once.
     pub fn sign_ins(&self) -> Vec<Uuid> {
         let book = self.shared.book.lock();
-        let mut sign_ins: Vec<Uuid> =
-            book.seats.values().filter_map(|entry| entry.holder.map(|(_, sign_in)| sign_in)).collect();
+        let mut sign_ins: Vec<Uuid> = book
+            .seats
+            .values()
+            .filter_map(|entry| entry.holder.map(|(_, sign_in)| sign_in))
+            .collect();
         sign_ins.sort_unstable();
         sign_ins.dedup();
         sign_ins
@@ -118,7 +128,10 @@ impl Roster {
     pub fn revoke(&self, sign_in: Uuid) {
         let outboxes: Vec<Outbox> = {
             let book = self.shared.book.lock();
-            let held = book.seats.values().filter(|entry| entry.holder.is_some_and(|(_, held)| held == sign_in));
+            let held = book
+                .seats
+                .values()
+                .filter(|entry| entry.holder.is_some_and(|(_, held)| held == sign_in));
             held.map(|entry| entry.outbox.clone()).collect()
         };
         for outbox in outboxes {
@@ -166,7 +179,13 @@ impl Roster {
     }
 
     fn outboxes(&self) -> Vec<Outbox> {
-        self.shared.book.lock().seats.values().map(|entry| entry.outbox.clone()).collect()
+        self.shared
+            .book
+            .lock()
+            .seats
+            .values()
+            .map(|entry| entry.outbox.clone())
+            .collect()
     }
 }
 
@@ -235,9 +254,16 @@ mod tests {
         let seats: Vec<_> = (0..3).map(|_| roster.enter(Outbox::new(1_000))).collect();
         let sign_in = Uuid::from_u128(1);
         assert_eq!(seats[0].authenticate(UserId(1), sign_in), Ok(()));
-        assert_eq!(seats[0].authenticate(UserId(1), sign_in), Ok(()), "a renewal is not another socket");
+        assert_eq!(
+            seats[0].authenticate(UserId(1), sign_in),
+            Ok(()),
+            "a renewal is not another socket"
+        );
         assert_eq!(seats[1].authenticate(UserId(1), sign_in), Ok(()));
-        assert_eq!(seats[2].authenticate(UserId(1), sign_in), Err(TooManySockets { limit: 2 }));
+        assert_eq!(
+            seats[2].authenticate(UserId(1), sign_in),
+            Err(TooManySockets { limit: 2 })
+        );
         let mut seats = seats;
         drop(seats.remove(0));
         assert_eq!(seats[1].authenticate(UserId(1), sign_in), Ok(()));
@@ -247,10 +273,16 @@ mod tests {
     fn revoked_sign_in_closes_its_sockets_and_no_others() {
         let roster = Roster::new(8);
         let outboxes = [Outbox::new(1_000), Outbox::new(1_000)];
-        let seats: Vec<_> = outboxes.iter().map(|outbox| roster.enter(outbox.clone())).collect();
+        let seats: Vec<_> = outboxes
+            .iter()
+            .map(|outbox| roster.enter(outbox.clone()))
+            .collect();
         seats[0].authenticate(UserId(1), Uuid::from_u128(1)).unwrap();
         seats[1].authenticate(UserId(1), Uuid::from_u128(2)).unwrap();
         roster.revoke(Uuid::from_u128(1));
-        assert_eq!(outboxes.map(|outbox| outbox.closed()), [Some(CloseCode::Revoked), None]);
+        assert_eq!(
+            outboxes.map(|outbox| outbox.closed()),
+            [Some(CloseCode::Revoked), None]
+        );
     }
 }

@@ -118,16 +118,31 @@ impl Upgrades {
                     let _ = timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await;
                     return;
                 }
-                let key = request.headers().get(header::SEC_WEBSOCKET_KEY).map(header::HeaderValue::as_bytes);
+                let key = request
+                    .headers()
+                    .get(header::SEC_WEBSOCKET_KEY)
+                    .map(header::HeaderValue::as_bytes);
                 let accept = hash_key(key.unwrap_or_default());
                 let accept = String::from_utf8_lossy(&accept);
                 let answer = format!(
                     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                      Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
                 );
-                if matches!(timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
+                if matches!(
+                    timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await,
+                    Ok(Ok(()))
+                ) {
                     let read = BytesMut::from(&parts.read_buf[..]);
-                    session::run(Arc::clone(&self.shared), socket, read, identity, language, outbox, seat).await;
+                    session::run(
+                        Arc::clone(&self.shared),
+                        socket,
+                        read,
+                        identity,
+                        language,
+                        outbox,
+                        seat,
+                    )
+                    .await;
                 } else {
                     crate::metrics::session_closed("normal");
                 }
@@ -140,39 +155,60 @@ impl Upgrades {
         if !PATHS.contains(&request.path()) {
             return Err(Box::new(Refused::Path));
         }
-        verify_handshake(request.head()).map_err(|error| Box::new(Refused::Handshake(error)) as Box<dyn Coded>)?;
+        verify_handshake(request.head())
+            .map_err(|error| Box::new(Refused::Handshake(error)) as Box<dyn Coded>)?;
         if !self.is_allowed_origin(headers) {
             return Err(Box::new(Refused::Origin));
         }
-        let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
-        if !offers.flat_map(|offers| offers.split(',')).any(|offer| offer.trim() == SUBPROTOCOL) {
+        let offers = headers
+            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+            .filter_map(|value| value.to_str().ok());
+        if !offers
+            .flat_map(|offers| offers.split(','))
+            .any(|offer| offer.trim() == SUBPROTOCOL)
+        {
             return Err(Box::new(Refused::Subprotocol));
         }
         if self.shared.roster.is_draining() {
             return Err(Box::new(Refused::Draining));
         }
-        let Some(authorization) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-        let token = authorization.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+        let Some(authorization) = headers.get(header::AUTHORIZATION) else {
+            return Ok(None);
+        };
+        let token = authorization
+            .to_str()
+            .ok()
+            .and_then(|value| value.strip_prefix("Bearer "));
         let token = token.ok_or_else(|| Box::new(Refused::Scheme) as Box<dyn Coded>)?;
         self.shared.sign_ins.identify(token).await.map(Some)
     }
 
     /// A page's origin must be the server's own host or on the list; without one it is not a page.
     fn is_allowed_origin(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else { return true };
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return true;
+        };
         let Ok(origin) = origin.to_str() else { return false };
-        if self.allowed_origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+        if self
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        {
             return true;
         }
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        let origin_host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        let origin_host = origin
+            .strip_prefix("http://")
+            .or_else(|| origin.strip_prefix("https://"));
         matches!((host, origin_host), (Some(host), Some(origin)) if host.eq_ignore_ascii_case(origin))
     }
 
     fn refusal(&self, error: &dyn Coded, headers: &HeaderMap) -> String {
         let (content_type, body) = (self.render)(error, headers);
         let status = error.code().status();
-        let reason = actix_http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+        let reason = actix_http::StatusCode::from_u16(status)
+            .ok()
+            .and_then(|status| status.canonical_reason());
         let retry = match error.retry_after_ms() {
             Some(ms) => format!("Retry-After: {}\r\n", ms.div_ceil(1_000)),
             None if status == 503 => "Retry-After: 1\r\n".to_owned(),
@@ -188,6 +224,8 @@ impl Upgrades {
 }
 
 fn accepted_language(headers: &HeaderMap) -> Language {
-    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+    let accepted = headers
+        .get(header::ACCEPT_LANGUAGE)
+        .and_then(|value| value.to_str().ok());
     accepted.map_or_else(Language::default, Language::from_accept_language)
 }

@@ -21,7 +21,13 @@ fn turnable() -> (Overrides, Arc<AtomicI64>) {
     let offset = Arc::new(AtomicI64::new(0));
     let (machine, turned) = (Clock::system(), Arc::clone(&offset));
     let clock = Clock::from_fn(move || Micros(machine.now().0 + turned.load(Ordering::SeqCst)));
-    (Overrides { clock, ..Overrides::default() }, offset)
+    (
+        Overrides {
+            clock,
+            ..Overrides::default()
+        },
+        offset,
+    )
 }
 
 #[tokio::test]
@@ -39,7 +45,10 @@ async fn clock_set_back_an_hour_dates_nothing_before_what_stands_already() {
     offset.store(-HOUR, Ordering::SeqCst);
     let key = uuid::Uuid::new_v4().to_string();
     let during = at_min.publish_as(room, &key, 2, "during").await;
-    assert_eq!(during["publish"]["at"], before, "a clock that was set back is not believed");
+    assert_eq!(
+        during["publish"]["at"], before,
+        "a clock that was set back is not believed"
+    );
     let again = at_min.publish_as(room, &key, 2, "during").await;
     assert_eq!(again["publish"]["duplicate"], true, "{again}");
     // Facts too, and a room that starts anew.
@@ -48,7 +57,10 @@ async fn clock_set_back_an_hour_dates_nothing_before_what_stands_already() {
     let fresh = ada.create_event("In the past").await;
     at_ada.join(fresh).await;
     let said = at_ada.publish(fresh, "first").await;
-    assert!(said["publish"]["at"].as_str() < before.as_str(), "a new record knows no later time: {said}");
+    assert!(
+        said["publish"]["at"].as_str() < before.as_str(),
+        "a new record knows no later time: {said}"
+    );
 
     offset.store(HOUR, Ordering::SeqCst);
     let after = at_ada.publish(room, "after").await;
@@ -59,7 +71,11 @@ async fn clock_set_back_an_hour_dates_nothing_before_what_stands_already() {
     let record = at_ada.whole_record(room).await;
     record.assert_whole();
     assert_eq!(record.texts(), ["before", "during", "after", "back again"]);
-    let times: Vec<&str> = record.entries.values().map(|entry| entry["at"].as_str().unwrap()).collect();
+    let times: Vec<&str> = record
+        .entries
+        .values()
+        .map(|entry| entry["at"].as_str().unwrap())
+        .collect();
     assert!(times.is_sorted(), "{times:?}");
     at_min.read_to(room, record.seq).await;
     assert_eq!(at_min.copy(room).entries, record.entries);
@@ -111,7 +127,11 @@ async fn token_ends_when_the_clock_says_so_and_a_refresh_goes_on() {
     let ada = app.user("Ada").await;
     offset.store(13 * HOUR, Ordering::SeqCst);
     let (status, body) = ada.call(Method::GET, "/events", None).await;
-    assert_eq!((status.as_u16(), &body["code"]), (401, &json!("AUTH_TOKEN_EXPIRED")), "{body}");
+    assert_eq!(
+        (status.as_u16(), &body["code"]),
+        (401, &json!("AUTH_TOKEN_EXPIRED")),
+        "{body}"
+    );
     let refresh = json!({ "refresh_token": ada.refresh_token });
     let (status, refreshed) = ada.call(Method::POST, "/auth/refresh", Some(refresh)).await;
     assert_eq!(status, 200, "{refreshed}");

@@ -16,7 +16,9 @@ use crate::harness::{
 };
 
 fn code(frame: &Value) -> &str {
-    frame["error"]["code"].as_str().unwrap_or_else(|| panic!("not an error: {frame}"))
+    frame["error"]["code"]
+        .as_str()
+        .unwrap_or_else(|| panic!("not an error: {frame}"))
 }
 
 /// Somebody with an event, joined on a socket.
@@ -48,9 +50,17 @@ async fn message_has_up_to_8000_characters_and_is_not_blank() {
     assert_eq!(refused["error"]["details"]["max_chars"], 8_000, "{refused}");
     assert_eq!(refused["error"]["temporary"], false);
     for blank in ["", " ", "\n\t \u{3000}"] {
-        assert_eq!(code(&socket.publish(room, blank).await), "VALIDATION_ERROR", "{blank:?}");
+        assert_eq!(
+            code(&socket.publish(room, blank).await),
+            "VALIDATION_ERROR",
+            "{blank:?}"
+        );
     }
-    assert_eq!(socket.copy(room).seq, 4, "a refused message has a place in the log");
+    assert_eq!(
+        socket.copy(room).seq,
+        4,
+        "a refused message has a place in the log"
+    );
 }
 
 #[tokio::test]
@@ -155,11 +165,19 @@ async fn fragments_together_have_no_more_than_one_frame_and_the_key_is_frame_byt
     let authorization = format!("Authorization: Bearer {}", ada.token);
     let mut socket = Raw::open(app.address, None, &[&authorization]).await;
     assert_eq!(socket.json().await.unwrap()["limits"]["frame_bytes"], 5_000);
-    socket.write(&raw::frame(false, opcode::TEXT, &[b' '; 2_500])).await;
-    socket.write(&raw::frame(true, opcode::CONTINUATION, &[b' '; 2_500])).await;
+    socket
+        .write(&raw::frame(false, opcode::TEXT, &[b' '; 2_500]))
+        .await;
+    socket
+        .write(&raw::frame(true, opcode::CONTINUATION, &[b' '; 2_500]))
+        .await;
     assert_eq!(code(&socket.json().await.unwrap()), "BAD_REQUEST");
-    socket.write(&raw::frame(false, opcode::TEXT, &[b' '; 2_500])).await;
-    socket.write(&raw::frame(true, opcode::CONTINUATION, &[b' '; 2_501])).await;
+    socket
+        .write(&raw::frame(false, opcode::TEXT, &[b' '; 2_500]))
+        .await;
+    socket
+        .write(&raw::frame(true, opcode::CONTINUATION, &[b' '; 2_501]))
+        .await;
     assert_eq!(socket.end().await, Ended::Closed(1009));
 }
 
@@ -204,7 +222,10 @@ async fn ninth_socket_of_a_user_is_refused_with_429_and_no_upgrade() {
     // Others have their own, and one that goes makes room.
     app.user("민지").await.connect().await;
     drop(open.pop());
-    until("room for another socket", || async { Socket::open(app.address, Some(&ada.token)).await.ok() }).await;
+    until("room for another socket", || async {
+        Socket::open(app.address, Some(&ada.token)).await.ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -253,18 +274,30 @@ async fn socket_without_credential_is_closed_with_4500_after_auth_bytes_however_
 
     let part = [b'x'; 120];
     let floods: [(&str, Vec<u8>); 4] = [
-        ("pings", (0..15).flat_map(|_| raw::frame(true, opcode::PING, &part)).collect()),
+        (
+            "pings",
+            (0..15)
+                .flat_map(|_| raw::frame(true, opcode::PING, &part))
+                .collect(),
+        ),
         (
             "fragments",
             (0..15)
                 .flat_map(|n| {
-                    let kind = if n == 0 { opcode::TEXT } else { opcode::CONTINUATION };
+                    let kind = if n == 0 {
+                        opcode::TEXT
+                    } else {
+                        opcode::CONTINUATION
+                    };
                     raw::frame(false, kind, &part)
                 })
                 .collect(),
         ),
         ("one frame", raw::frame(true, opcode::TEXT, &[b'x'; 1_600])),
-        ("a frame that does not end", raw::frame(true, opcode::TEXT, &[b'x'; 5_000])[..4_000].to_vec()),
+        (
+            "a frame that does not end",
+            raw::frame(true, opcode::TEXT, &[b'x'; 5_000])[..4_000].to_vec(),
+        ),
     ];
     for (what, bytes) in floods {
         let mut socket = Raw::open(app.address, None, &[]).await;
@@ -288,20 +321,33 @@ async fn socket_may_join_so_many_rooms_and_another_after_it_left_one() {
     assert!(socket.ask("leave", json!({ "rooms": [first] })).await["leave"].is_object());
     socket.join(third).await;
     let many: Vec<Value> = (1..=101).map(|room| json!({ "room": room })).collect();
-    assert_eq!(code(&socket.ask("join", json!({ "rooms": many })).await), "VALIDATION_ERROR");
+    assert_eq!(
+        code(&socket.ask("join", json!({ "rooms": many })).await),
+        "VALIDATION_ERROR"
+    );
 }
 
 #[tokio::test]
 async fn commands_behind_one_that_waits_are_limited_by_commands_in_flight() {
     let (tricks, gate) = (Tricks::default(), Gate::closed());
     let dir = std::sync::Arc::new(tempfile::tempdir().unwrap());
-    let app = TestApp::start(dir, |config| config.limits.commands_in_flight = 4, tricks.overrides()).await;
+    let app = TestApp::start(
+        dir,
+        |config| config.limits.commands_in_flight = 4,
+        tricks.overrides(),
+    )
+    .await;
     let ada = app.user("Ada").await;
     let room = ada.create_event("Lesson").await;
     let dir = app.stop().await;
 
     // A server whose rooms are not live yet: the join waits for the log's end.
-    let app = TestApp::start(dir, |config| config.limits.commands_in_flight = 4, tricks.overrides()).await;
+    let app = TestApp::start(
+        dir,
+        |config| config.limits.commands_in_flight = 4,
+        tricks.overrides(),
+    )
+    .await;
     let ada = User::sign_in(app.address, "Ada", &ada.phone).await;
     let mut socket = ada.connect().await;
     tricks.arm_tip(TipTrick::Hold(gate.clone()));
@@ -332,15 +378,27 @@ async fn history_page_has_100_entries_at_most_50_by_itself_and_the_key_is_histor
     for n in 0..120 {
         socket.publish(room, &n.to_string()).await;
     }
-    let count = |reply: &Value| (reply["history"]["entries"].as_array().unwrap().len(), reply["history"]["complete"].clone());
-    let page = socket.ask("history", json!({ "room": room, "limit": 1_000 })).await;
+    let count = |reply: &Value| {
+        (
+            reply["history"]["entries"].as_array().unwrap().len(),
+            reply["history"]["complete"].clone(),
+        )
+    };
+    let page = socket
+        .ask("history", json!({ "room": room, "limit": 1_000 }))
+        .await;
     assert_eq!(count(&page), (100, json!(false)));
     let page = socket.ask("history", json!({ "room": room })).await;
     assert_eq!(count(&page), (50, json!(false)));
     let page = socket.ask("history", json!({ "room": room, "limit": 0 })).await;
     assert_eq!(code(&page), "VALIDATION_ERROR");
 
-    let app = TestApp::start(app.stop().await, |config| config.limits.history_page = 7, Overrides::default()).await;
+    let app = TestApp::start(
+        app.stop().await,
+        |config| config.limits.history_page = 7,
+        Overrides::default(),
+    )
+    .await;
     let ada = User::sign_in(app.address, "Ada", &ada.phone).await;
     let mut socket = ada.connect().await;
     let page = socket.ask("history", json!({ "room": room, "limit": 100 })).await;
@@ -365,7 +423,11 @@ async fn answer_is_cut_at_answer_bytes_and_says_so() {
     let mut late = ada.connect().await;
     let joined = late.join(room).await;
     assert_eq!(joined["complete"], false);
-    assert!(joined["entries"].to_string().len() <= 4_096 + 100, "{}", joined["entries"].to_string().len());
+    assert!(
+        joined["entries"].to_string().len() <= 4_096 + 100,
+        "{}",
+        joined["entries"].to_string().len()
+    );
     assert_eq!(late.whole_record(room).await.entries, socket.copy(room).entries);
 }
 
@@ -380,7 +442,9 @@ async fn outbox_past_outbox_bytes_closes_its_socket_with_4002_long_before_it_sta
     let (ada, room, mut writer) = joined(&app).await;
     let authorization = format!("Authorization: Bearer {}", ada.token);
     let mut reader = Raw::open(app.address, Some(1), &[&authorization]).await;
-    reader.text(&json!({ "id": 1, "join": { "rooms": [{ "room": room }] } }).to_string()).await;
+    reader
+        .text(&json!({ "id": 1, "join": { "rooms": [{ "room": room }] } }).to_string())
+        .await;
     reader.reply(1).await;
     let long = "가".repeat(8_000);
     // More than the outbox and whatever the kernel holds between the two (at most a few MiB).
@@ -404,8 +468,14 @@ async fn event_has_so_many_participants() {
         app.user(name).await.join_by(&link).await;
     }
     let late = app.user("Late").await;
-    let (status, body) = late.call(Method::POST, &format!("/invite/{link}/join"), None).await;
-    assert_eq!((status, body["code"].as_str()), (StatusCode::CONFLICT, Some("EVENT_FULL")), "{body}");
+    let (status, body) = late
+        .call(Method::POST, &format!("/invite/{link}/join"), None)
+        .await;
+    assert_eq!(
+        (status, body["code"].as_str()),
+        (StatusCode::CONFLICT, Some("EVENT_FULL")),
+        "{body}"
+    );
 }
 
 #[tokio::test]
@@ -423,5 +493,8 @@ async fn sign_ins_of_an_address_are_limited_and_told_when() {
     assert_eq!(answer.status(), 429);
     let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
-    assert_eq!(answer.json::<Value>().await.unwrap()["code"], "RATE_LIMIT_EXCEEDED");
+    assert_eq!(
+        answer.json::<Value>().await.unwrap()["code"],
+        "RATE_LIMIT_EXCEEDED"
+    );
 }

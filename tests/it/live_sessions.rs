@@ -30,7 +30,10 @@ async fn refusal(user: &User) -> (u16, String) {
     match Socket::open(user.address, Some(&user.token)).await {
         Err(Error::Http(answer)) => {
             let body: serde_json::Value = serde_json::from_slice(answer.body().as_ref().unwrap()).unwrap();
-            (answer.status().as_u16(), body["code"].as_str().unwrap().to_owned())
+            (
+                answer.status().as_u16(),
+                body["code"].as_str().unwrap().to_owned(),
+            )
         }
         other => panic!("{:?}", other.map(|_| "a socket")),
     }
@@ -84,7 +87,9 @@ async fn suspended_user_is_closed_by_the_poll_and_others_are_not() {
     let (mut at_ada, mut at_eve) = (ada.connect().await, eve.connect().await);
     let db = rusqlite::Connection::open(app.file("app.db")).unwrap();
     db.busy_timeout(Duration::from_secs(10)).unwrap();
-    let changed = db.execute("UPDATE users SET status = 'SUSPENDED' WHERE id = ?1", [eve.id]).unwrap();
+    let changed = db
+        .execute("UPDATE users SET status = 'SUSPENDED' WHERE id = ?1", [eve.id])
+        .unwrap();
     assert_eq!(changed, 1);
     assert_eq!(at_eve.end().await, Ended::Closed(4502));
     assert_serves(&mut at_ada, room).await;
@@ -103,7 +108,11 @@ async fn expired_token_closes_its_socket_with_4005_after_a_grace_unless_it_is_re
     let signed_in = Instant::now();
     let (mut renewed, mut left) = (ada.connect().await, ada.connect().await);
     let refreshed = ada
-        .call(Method::POST, "/auth/refresh", Some(json!({ "refresh_token": ada.refresh_token })))
+        .call(
+            Method::POST,
+            "/auth/refresh",
+            Some(json!({ "refresh_token": ada.refresh_token })),
+        )
         .await
         .1;
     let fresh = refreshed["access_token"].as_str().unwrap().to_owned();
@@ -180,7 +189,9 @@ async fn client_that_answers_no_ping_is_closed_with_4003_and_one_that_does_lives
     assert!(pings >= 2, "{pings} pings in five heartbeats");
     let lived = opened.elapsed();
     assert!((1_500..6_000).contains(&lived.as_millis()), "{lived:?}");
-    quiet.text(&json!({ "id": 1, "history": { "room": room } }).to_string()).await;
+    quiet
+        .text(&json!({ "id": 1, "history": { "room": room } }).to_string())
+        .await;
     assert!(quiet.reply(1).await["history"].is_object());
 }
 
@@ -194,7 +205,11 @@ async fn joined_socket_is_told_the_head_when_nothing_is_said_for_a_heartbeat() {
     let said = Instant::now();
     socket.publish(room, "and then silence").await;
     let head = socket.push("head").await;
-    assert!(said.elapsed() >= Duration::from_millis(300), "{:?}", said.elapsed());
+    assert!(
+        said.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        said.elapsed()
+    );
     assert_eq!(head["room"].as_i64(), Some(room));
     assert_eq!(head["head"], socket.copy(room).since());
     assert_eq!(head["head"]["seq"], 2);

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod bad_input;
+mod chat_client;
 mod clock;
 mod config;
 mod conversation;

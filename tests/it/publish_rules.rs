@@ -13,7 +13,9 @@ fn key() -> String {
 }
 
 fn seq(reply: &Value) -> u64 {
-    reply["publish"]["seq"].as_u64().unwrap_or_else(|| panic!("{reply}"))
+    reply["publish"]["seq"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{reply}"))
 }
 
 fn is_duplicate(reply: &Value) -> bool {
@@ -21,7 +23,9 @@ fn is_duplicate(reply: &Value) -> bool {
 }
 
 fn code(reply: &Value) -> &str {
-    reply["error"]["code"].as_str().unwrap_or_else(|| panic!("{reply}"))
+    reply["error"]["code"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{reply}"))
 }
 
 /// Says `count` things, so that what was said before lies further back.
@@ -57,7 +61,11 @@ async fn key_keeps_its_seq_over_a_restart() {
     let mut socket = ada.connect().await;
     socket.join(room).await;
     let again = socket.publish_as(room, &key, 1, "once").await;
-    assert_eq!((seq(&again), is_duplicate(&again)), (seq(&first), true), "{again}");
+    assert_eq!(
+        (seq(&again), is_duplicate(&again)),
+        (seq(&first), true),
+        "{again}"
+    );
     assert_eq!(again["publish"]["at"], first["publish"]["at"]);
     let other = socket.publish_as(room, &key, 1, "other words").await;
     assert_eq!(code(&other), "KEY_CONFLICT");
@@ -75,7 +83,11 @@ async fn key_further_back_than_the_tail_is_found_in_the_log() {
     let first = socket.publish_as(room, &key, 1, "once").await;
     chatter(&mut socket, room, 600).await;
     let again = socket.publish_as(room, &key, 1, "once").await;
-    assert_eq!((seq(&again), is_duplicate(&again)), (seq(&first), true), "{again}");
+    assert_eq!(
+        (seq(&again), is_duplicate(&again)),
+        (seq(&first), true),
+        "{again}"
+    );
     let other = socket.publish_as(room, &key, 1, "other words").await;
     assert_eq!(code(&other), "KEY_CONFLICT");
     let new = socket
@@ -104,7 +116,11 @@ async fn key_too_far_back_is_refused_and_nothing_is_said() {
     let unknown = socket
         .publish_as(room, &Uuid::new_v4().to_string(), 1, "never said")
         .await;
-    assert_eq!(code(&unknown), "KEY_EXPIRED", "what cannot be looked for is not guessed");
+    assert_eq!(
+        code(&unknown),
+        "KEY_EXPIRED",
+        "what cannot be looked for is not guessed"
+    );
     let record = socket.whole_record(room).await;
     assert_eq!((record.seq, record.texts()[0].as_str()), (22, "once"));
     assert!(!record.texts().contains(&"never said".to_owned()));
@@ -280,7 +296,9 @@ async fn who_has_not_joined_or_takes_no_part_says_nothing() {
         "NOT_JOINED"
     );
     for unknown in [room, room + 1_000] {
-        let reply = at_eve.ask("join", json!({ "rooms": [{ "room": unknown }] })).await;
+        let reply = at_eve
+            .ask("join", json!({ "rooms": [{ "room": unknown }] }))
+            .await;
         assert_eq!(
             reply["join"]["rooms"][0]["error"]["code"], "EVENT_NOT_FOUND",
             "{reply}"

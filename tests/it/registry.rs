@@ -61,7 +61,9 @@ async fn many_who_join_at_once_start_the_room_once() {
     }
     assert_eq!(sockets.len(), 48);
     assert_eq!(starts(&tricks), 1);
-    let said = sockets[0].publish(room, "hello").await["publish"]["seq"].as_u64().unwrap();
+    let said = sockets[0].publish(room, "hello").await["publish"]["seq"]
+        .as_u64()
+        .unwrap();
     for socket in &mut sockets {
         socket.read_to(room, said).await;
         socket.copy(room).assert_whole();
@@ -87,7 +89,11 @@ async fn start_that_fails_is_told_and_the_next_try_works() {
             if error.is_null() {
                 break;
             }
-            assert_eq!((&error["code"], &error["temporary"]), (&json!("UNAVAILABLE"), &json!(true)), "{reply}");
+            assert_eq!(
+                (&error["code"], &error["temporary"]),
+                (&json!("UNAVAILABLE"), &json!(true)),
+                "{reply}"
+            );
             refused += 1;
         }
     })
@@ -108,7 +114,12 @@ async fn start_that_fails_is_told_and_the_next_try_works() {
     let reply = socket.ask("history", json!({ "room": room })).await;
     assert_eq!(reply["error"]["code"], "UNAVAILABLE", "{reply}");
     soon("a page", async {
-        while socket.ask("history", json!({ "room": room })).await.get("history").is_none() {}
+        while socket
+            .ask("history", json!({ "room": room }))
+            .await
+            .get("history")
+            .is_none()
+        {}
     })
     .await;
 }
@@ -138,7 +149,9 @@ async fn caller_that_gives_up_hinders_nobody() {
     assert_eq!(starts(&tricks), 1);
     let mut fourth = guest.connect().await;
     fourth.join(room).await;
-    let said = third.publish(room, "still here").await["publish"]["seq"].as_u64().unwrap();
+    let said = third.publish(room, "still here").await["publish"]["seq"]
+        .as_u64()
+        .unwrap();
     fourth.read_to(room, said).await;
 }
 
@@ -182,7 +195,11 @@ async fn joins_that_race_with_passivation_all_succeed() {
     for task in tasks {
         said += task.await.unwrap();
     }
-    assert!(starts(&tricks) > before + 4, "rooms did not go: {} starts", starts(&tricks) - before);
+    assert!(
+        starts(&tricks) > before + 4,
+        "rooms did not go: {} starts",
+        starts(&tricks) - before
+    );
     let mut reader = host.connect().await;
     let mut stands = 0;
     for room in rooms {
@@ -249,7 +266,11 @@ async fn join_all(socket: &mut Socket, rooms: &[i64]) {
         })
         .collect();
     let reply = socket.ask("join", json!({ "rooms": wanted })).await;
-    let failed = reply["join"]["rooms"].as_array().unwrap().iter().filter(|room| room.get("error").is_some());
+    let failed = reply["join"]["rooms"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|room| room.get("error").is_some());
     assert_eq!(failed.count(), 0, "{reply}");
 }
 

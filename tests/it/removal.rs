@@ -118,7 +118,9 @@ async fn race(host: &User, other: &User, guest: &User, room: i64, by: &User, rou
     removal.await.unwrap();
 
     // More is said once the guest is out.
-    let late = at_host.publish(room, "after").await["publish"]["seq"].as_u64().unwrap();
+    let late = at_host.publish(room, "after").await["publish"]["seq"]
+        .as_u64()
+        .unwrap();
     at_other.read_to(room, late).await;
     at_host.read_to(room, late).await;
     let record = at_host.whole_record(room).await;
@@ -127,11 +129,24 @@ async fn race(host: &User, other: &User, guest: &User, room: i64, by: &User, rou
     at_other.copy(room).assert_holds(&record.entries, "the other");
 
     let fact = fact_about(&record, kind, guest);
-    let beyond = record.entries.range(fact + 1..).filter(|(_, entry)| entry["author"] == guest.id);
-    assert_eq!(beyond.count(), 0, "round {round}: the guest spoke after seq {fact}");
-    let visible: BTreeMap<u64, Value> = record.entries.range(..=fact).map(|(seq, entry)| (*seq, entry.clone())).collect();
+    let beyond = record
+        .entries
+        .range(fact + 1..)
+        .filter(|(_, entry)| entry["author"] == guest.id);
+    assert_eq!(
+        beyond.count(),
+        0,
+        "round {round}: the guest spoke after seq {fact}"
+    );
+    let visible: BTreeMap<u64, Value> = record
+        .entries
+        .range(..=fact)
+        .map(|(seq, entry)| (*seq, entry.clone()))
+        .collect();
     for (name, socket) in [("talking", &at_guest), ("silent", &silent)] {
-        socket.copy(room).assert_holds(&visible, &format!("round {round}, the {name} socket"));
+        socket
+            .copy(room)
+            .assert_holds(&visible, &format!("round {round}, the {name} socket"));
     }
     // What was promised stands, and what was refused does not.
     let mut refused = 0;
@@ -144,14 +159,18 @@ async fn race(host: &User, other: &User, guest: &User, room: i64, by: &User, rou
             }
         }
     }
-    let spoken = visible.range(after + 1..).filter(|(_, entry)| entry["author"] == guest.id && entry["kind"] == "message");
+    let spoken = visible
+        .range(after + 1..)
+        .filter(|(_, entry)| entry["author"] == guest.id && entry["kind"] == "message");
     assert_eq!(spoken.count() + refused, IN_FLIGHT);
 
     // Nothing followed: these answers are read through the same socket after all of it.
     for socket in [&mut at_guest, &mut silent] {
         let history = socket.whole_record(room).await;
         history.assert_holds(&visible, &format!("round {round}, what the guest may read"));
-        let page = socket.ask("history", json!({ "room": room, "after": fact })).await;
+        let page = socket
+            .ask("history", json!({ "room": room, "after": fact }))
+            .await;
         assert_eq!(page["history"]["entries"], json!([]), "{page}");
         let reply = socket.publish(room, "still there?").await;
         assert_eq!(reply["error"]["code"], "FORBIDDEN", "{reply}");
@@ -223,10 +242,15 @@ async fn who_came_back_does_not_see_what_lay_between() {
 
     // Neither by pages in either direction, nor with a fresh socket, nor after a restart.
     assert_eq!(has(&at_min.whole_record(room).await), expected);
-    let back = at_min.ask("history", json!({ "room": room, "before": head - 1 })).await;
+    let back = at_min
+        .ask("history", json!({ "room": room, "before": head - 1 }))
+        .await;
     let seqs = |page: &Value| {
         let entries = page["history"]["entries"].as_array().unwrap();
-        entries.iter().map(|entry| entry["seq"].as_u64().unwrap()).collect::<Vec<_>>()
+        entries
+            .iter()
+            .map(|entry| entry["seq"].as_u64().unwrap())
+            .collect::<Vec<_>>()
     };
     assert_eq!(seqs(&back), (1..=until).collect::<Vec<_>>(), "{back}");
     let app = TestApp::start(app.stop().await, |_| {}, timingle::app::Overrides::default()).await;
@@ -252,7 +276,12 @@ async fn removed_participant_learns_nothing_of_how_it_goes_on() {
     for number in 0..5 {
         at_ada.publish(room, &number.to_string()).await;
     }
-    for window in [json!({}), json!({ "after": 0 }), json!({ "before": 100 }), json!({ "after": until })] {
+    for window in [
+        json!({}),
+        json!({ "after": 0 }),
+        json!({ "before": 100 }),
+        json!({ "after": until }),
+    ] {
         let mut arguments = window.clone();
         arguments["room"] = json!(room);
         let page = at_min.ask("history", arguments).await;
@@ -261,6 +290,8 @@ async fn removed_participant_learns_nothing_of_how_it_goes_on() {
         assert_eq!(page["complete"], true, "{window}: {page}");
     }
     // Not even where the head is.
-    let reply = at_min.publish_as(room, &Uuid::new_v4().to_string(), 1_000, "x").await;
+    let reply = at_min
+        .publish_as(room, &Uuid::new_v4().to_string(), 1_000, "x")
+        .await;
     assert_eq!(reply["error"]["code"], "FORBIDDEN", "{reply}");
 }

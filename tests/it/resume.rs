@@ -125,13 +125,7 @@ async fn write(user: User, room: i64, number: usize, busy: Arc<Busy>) -> Copy {
 }
 
 /// Comes back again and again, from where it was, from far behind, or with a wrong hash.
-async fn observe(
-    user: User,
-    room: i64,
-    mut rng: StdRng,
-    busy: Arc<Busy>,
-    seen: Arc<Seen>,
-) -> Copy {
+async fn observe(user: User, room: i64, mut rng: StdRng, busy: Arc<Busy>, seen: Arc<Seen>) -> Copy {
     let mut copy: Option<Copy> = None;
     let mut older: Vec<Option<Copy>> = vec![None];
     busy.start.wait().await;
@@ -205,7 +199,10 @@ fn judge(joined: &Value, before: Option<&Copy>, seen: &Seen) {
     }
     // Whatever it holds, it ends at the head and has no hole.
     assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seqs:?}");
-    assert!(seqs.last().is_none_or(|last| *last == head), "{seqs:?} up to {head}");
+    assert!(
+        seqs.last().is_none_or(|last| *last == head),
+        "{seqs:?} up to {head}"
+    );
 }
 
 /// Reads on until nobody writes any more and everything said has come.
@@ -253,7 +250,10 @@ async fn positions_that_are_not_the_logs_start_over() {
     }
     // And one that is the log's does not.
     let id = back
-        .post("join", json!({ "rooms": [{ "room": room, "since": copy.since() }] }))
+        .post(
+            "join",
+            json!({ "rooms": [{ "room": room, "since": copy.since() }] }),
+        )
         .await;
     let joined = back.push("joined").await;
     back.reply(id).await;

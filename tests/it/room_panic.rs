@@ -43,7 +43,15 @@ impl Stage {
         let (mut at_ada, mut at_min) = (ada.connect().await, min.connect().await);
         at_ada.join(room).await;
         at_min.join(room).await;
-        Self { app, tricks, ada, min, room, at_ada, at_min }
+        Self {
+            app,
+            tricks,
+            ada,
+            min,
+            room,
+            at_ada,
+            at_min,
+        }
     }
 
     /// Both have the whole record, and it is one.
@@ -59,7 +67,9 @@ impl Stage {
 
     /// The store, past the server.
     async fn sql(&self) -> Sql {
-        Sql::open(&self.app.file("app.db"), 1, Duration::from_secs(5)).await.unwrap()
+        Sql::open(&self.app.file("app.db"), 1, Duration::from_secs(5))
+            .await
+            .unwrap()
     }
 }
 
@@ -107,16 +117,27 @@ async fn room_that_falls_is_built_again_and_its_sockets_miss_nothing() {
     };
     let joined_before = stage.at_min.copy(room).seq;
 
-    for (round, trick) in [Trick::Panic, Trick::PanicWritten, Trick::Panic].into_iter().enumerate() {
+    for (round, trick) in [Trick::Panic, Trick::PanicWritten, Trick::Panic]
+        .into_iter()
+        .enumerate()
+    {
         let marker = format!("boom {round}");
         stage.tricks.arm(&marker, trick);
         // Both say much at once, and in the middle of it the room falls.
         let mut said: Vec<(bool, u64, String, String)> = Vec::new();
         for number in 0..15 {
             for hers in [true, false] {
-                let text = if number == 7 && hers { marker.clone() } else { format!("{round} {number} {hers}") };
+                let text = if number == 7 && hers {
+                    marker.clone()
+                } else {
+                    format!("{round} {number} {hers}")
+                };
                 let key = key();
-                let socket = if hers { &mut stage.at_ada } else { &mut stage.at_min };
+                let socket = if hers {
+                    &mut stage.at_ada
+                } else {
+                    &mut stage.at_min
+                };
                 let arguments =
                     json!({ "room": room, "key": key, "after": joined_before, "body": { "text": text } });
                 let id = socket.post("publish", arguments).await;
@@ -126,7 +147,11 @@ async fn room_that_falls_is_built_again_and_its_sockets_miss_nothing() {
         let mut unavailable = 0;
         let mut answers: BTreeMap<(bool, u64), Value> = BTreeMap::new();
         for hers in [true, false] {
-            let socket = if hers { &mut stage.at_ada } else { &mut stage.at_min };
+            let socket = if hers {
+                &mut stage.at_ada
+            } else {
+                &mut stage.at_min
+            };
             let count = said.iter().filter(|(whose, ..)| *whose == hers).count();
             while answers.keys().filter(|(whose, _)| *whose == hers).count() < count {
                 let frame = socket.frame().await.unwrap();
@@ -137,15 +162,25 @@ async fn room_that_falls_is_built_again_and_its_sockets_miss_nothing() {
             }
         }
         for (hers, id, key, text) in &said {
-            let socket = if *hers { &mut stage.at_ada } else { &mut stage.at_min };
+            let socket = if *hers {
+                &mut stage.at_ada
+            } else {
+                &mut stage.at_min
+            };
             let first = &answers[&(*hers, *id)];
             if first["error"]["code"] == "UNAVAILABLE" {
                 unavailable += 1;
             }
             let again = insist(socket, room, key, joined_before, text).await;
-            let seq = again["publish"]["seq"].as_u64().unwrap_or_else(|| panic!("{again}"));
+            let seq = again["publish"]["seq"]
+                .as_u64()
+                .unwrap_or_else(|| panic!("{again}"));
             if let Some(before) = first["publish"]["seq"].as_u64() {
-                assert_eq!((seq, &again["publish"]["duplicate"]), (before, &json!(true)), "{first}, then {again}");
+                assert_eq!(
+                    (seq, &again["publish"]["duplicate"]),
+                    (before, &json!(true)),
+                    "{first}, then {again}"
+                );
             }
         }
         assert!(unavailable > 0, "nobody noticed that the room fell");
@@ -176,7 +211,10 @@ async fn who_is_removed_while_the_room_is_down_hears_of_it_up_to_the_fact() {
     gate.reached().await;
     let events = Events::new(stage.sql().await, timingle::domain::time::Clock::system());
     let (host, guest) = (UserId(stage.ada.id), UserId(stage.min.id));
-    events.remove_participant(host, EventId(room), guest).await.unwrap();
+    events
+        .remove_participant(host, EventId(room), guest)
+        .await
+        .unwrap();
     gate.open();
 
     let removed = stage.at_min.push("removed").await;
@@ -184,11 +222,17 @@ async fn who_is_removed_while_the_room_is_down_hears_of_it_up_to_the_fact() {
     let copy = stage.at_min.copy(room).clone();
     copy.assert_whole();
     assert_eq!(copy.texts(), ["before", "boom"]);
-    assert_eq!(copy.facts().last().map(String::as_str), Some("participant_removed"));
+    assert_eq!(
+        copy.facts().last().map(String::as_str),
+        Some("participant_removed")
+    );
     let said = insist(&mut stage.at_ada, room, &key(), copy.seq, "after").await;
     assert_eq!(said["publish"]["seq"], copy.seq + 1, "{said}");
     assert_eq!(stage.at_min.whole_record(room).await.entries, copy.entries);
-    assert_eq!(stage.at_ada.whole_record(room).await.texts(), ["before", "boom", "after"]);
+    assert_eq!(
+        stage.at_ada.whole_record(room).await.texts(),
+        ["before", "boom", "after"]
+    );
 }
 
 #[tokio::test]
@@ -227,11 +271,16 @@ async fn append_in_doubt_is_repeated_until_it_is_known() {
         stage.tricks.arm(text, trick);
         let key = key();
         let reply = stage.at_ada.publish_as(room, &key, 2, text).await;
-        let seq = reply["publish"]["seq"].as_u64().unwrap_or_else(|| panic!("{reply}"));
+        let seq = reply["publish"]["seq"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{reply}"));
         let next = stage.at_min.publish(room, "next").await;
         assert_eq!(next["publish"]["seq"], seq + 1, "{next}");
         let again = stage.at_ada.publish_as(room, &key, 2, text).await;
-        assert_eq!((again["publish"]["seq"].as_u64(), &again["publish"]["duplicate"]), (Some(seq), &json!(true)));
+        assert_eq!(
+            (again["publish"]["seq"].as_u64(), &again["publish"]["duplicate"]),
+            (Some(seq), &json!(true))
+        );
     }
     assert_eq!(stage.tricks.fired(), 2);
     let record = stage.settle().await;
@@ -245,7 +294,10 @@ async fn log_that_takes_too_long_is_told_as_unavailable_and_a_resend_finds_the_m
     stage.tricks.arm("slow", Trick::Hold(gate.clone()));
     let slow = stage
         .at_ada
-        .post("publish", json!({ "room": room, "key": first, "after": 2, "body": { "text": "slow" } }))
+        .post(
+            "publish",
+            json!({ "room": room, "key": first, "after": 2, "body": { "text": "slow" } }),
+        )
         .await;
     gate.reached().await;
     // What waits behind it is dropped, and says so.
@@ -257,12 +309,18 @@ async fn log_that_takes_too_long_is_told_as_unavailable_and_a_resend_finds_the_m
     assert_eq!(again["error"]["code"], "UNAVAILABLE", "{again}");
     let other = stage.at_ada.publish_as(room, &first, 2, "other words").await;
     assert_eq!(other["error"]["code"], "KEY_CONFLICT", "{other}");
-    assert!(stage.at_min.copy(room).texts().is_empty(), "what is not in the log is shown to nobody");
+    assert!(
+        stage.at_min.copy(room).texts().is_empty(),
+        "what is not in the log is shown to nobody"
+    );
 
     gate.open();
     stage.at_min.read_to(room, 3).await;
     let found = stage.at_ada.publish_as(room, &first, 2, "slow").await;
-    assert_eq!((found["publish"]["seq"].as_u64(), &found["publish"]["duplicate"]), (Some(3), &json!(true)));
+    assert_eq!(
+        (found["publish"]["seq"].as_u64(), &found["publish"]["duplicate"]),
+        (Some(3), &json!(true))
+    );
     let said = stage.at_min.publish_as(room, &behind, 2, "behind").await;
     assert_eq!(said["publish"]["seq"], 4, "{said}");
     assert_ne!(said["publish"]["duplicate"], true);
@@ -281,10 +339,21 @@ async fn what_somebody_else_appends_comes_first_and_order_stays_one() {
     let next = stage.at_min.publish(room, "next").await;
     assert_eq!(next["publish"]["seq"], 7, "{next}");
     let record = stage.settle().await;
-    assert_eq!(record.texts(), ["elsewhere 0", "elsewhere 1", "elsewhere 2", "here", "next"]);
-    let times: Vec<&str> = record.entries.values().map(|entry| entry["at"].as_str().unwrap()).collect();
+    assert_eq!(
+        record.texts(),
+        ["elsewhere 0", "elsewhere 1", "elsewhere 2", "here", "next"]
+    );
+    let times: Vec<&str> = record
+        .entries
+        .values()
+        .map(|entry| entry["at"].as_str().unwrap())
+        .collect();
     assert!(times.is_sorted(), "{times:?}");
-    assert_eq!(reply["publish"]["at"], future.to_string(), "another's clock is ahead: ours is not believed");
+    assert_eq!(
+        reply["publish"]["at"],
+        future.to_string(),
+        "another's clock is ahead: ours is not believed"
+    );
 }
 
 #[tokio::test]
@@ -311,7 +380,10 @@ async fn key_that_somebody_else_appended_meanwhile_is_not_said_again() {
     let (id, after) = (Uuid::new_v4(), stage.at_ada.copy(room).seq);
     let other = message(&stage.ada, id, "other words");
     stage.tricks.arm("my words", Trick::After(vec![other], now()));
-    let reply = stage.at_ada.publish_as(room, &id.to_string(), after, "my words").await;
+    let reply = stage
+        .at_ada
+        .publish_as(room, &id.to_string(), after, "my words")
+        .await;
     assert_eq!(reply["error"]["code"], "KEY_CONFLICT", "{reply}");
     assert!(!stage.settle().await.texts().contains(&"my words".to_owned()));
 }
@@ -323,9 +395,16 @@ async fn removal_that_somebody_else_recorded_stops_what_was_on_its_way() {
     let sql = stage.sql().await;
     let events = Events::new(sql.clone(), timingle::domain::time::Clock::system());
     let (host, guest) = (UserId(stage.ada.id), UserId(stage.min.id));
-    events.remove_participant(host, EventId(room), guest).await.unwrap();
+    events
+        .remove_participant(host, EventId(room), guest)
+        .await
+        .unwrap();
     let page = SqlFacts::new(sql).facts(EventId(room), 2, 10).await.unwrap();
-    let drafts: Vec<Draft> = page.facts.iter().map(timingle::domain::fact::Fact::draft).collect();
+    let drafts: Vec<Draft> = page
+        .facts
+        .iter()
+        .map(timingle::domain::fact::Fact::draft)
+        .collect();
     assert_eq!(drafts.len(), 1);
     stage.tricks.arm("on its way", Trick::After(drafts, now()));
     let reply = stage.at_min.publish(room, "on its way").await;
@@ -334,7 +413,10 @@ async fn removal_that_somebody_else_recorded_stops_what_was_on_its_way() {
     assert_eq!(removed["room"], room);
     let copy = stage.at_min.copy(room).clone();
     copy.assert_whole();
-    assert_eq!(copy.facts(), ["event_created", "participant_joined", "participant_removed"]);
+    assert_eq!(
+        copy.facts(),
+        ["event_created", "participant_joined", "participant_removed"]
+    );
     let said = stage.at_ada.publish(room, "alone").await;
     assert_eq!(said["publish"]["seq"], copy.seq + 1, "{said}");
     assert_eq!(stage.at_ada.whole_record(room).await.texts(), ["alone"]);

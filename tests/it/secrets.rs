@@ -78,7 +78,13 @@ async fn sign_in(server: &Server, phone: &str, name: &str, secrets: &mut Secrets
     let wrong = if code == "314159" { "271828" } else { "314159" };
     secrets.add("code", &code);
     secrets.add("code", wrong);
-    let verify = |code: String| post(server.address, "/auth/phone/verify", json!({ "verification_id": id, "code": code, "name": name }));
+    let verify = |code: String| {
+        post(
+            server.address,
+            "/auth/phone/verify",
+            json!({ "verification_id": id, "code": code, "name": name }),
+        )
+    };
     let (status, refused) = verify(wrong.to_owned()).await;
     assert_eq!(refused["code"], "AUTH_PHONE_CODE_INVALID", "{status}");
     let (status, signed_in) = verify(code.clone()).await;
@@ -103,7 +109,12 @@ async fn use_everything(server: &Server, secrets: &mut Secrets) {
     min.join_by(&link).await;
 
     // Talk: good, refused, and broken in each way that quotes what it could not read.
-    let texts = ["a-word-for-nobody-else", "그-누구에게도-아닌-말", "too-long-a-secret", "secret-of-a-wrong-type"];
+    let texts = [
+        "a-word-for-nobody-else",
+        "그-누구에게도-아닌-말",
+        "too-long-a-secret",
+        "secret-of-a-wrong-type",
+    ];
     for text in texts {
         secrets.add("text", text);
     }
@@ -119,8 +130,14 @@ async fn use_everything(server: &Server, secrets: &mut Secrets) {
     at_ada.publish_as(room, &key.to_string(), 1, texts[0]).await;
     at_ada.publish_as(room, &key.to_string(), 1, texts[1]).await;
     for broken in [
-        format!(r#"{{"id":99,"publish":{{"room":{room},"key":"{}","after":1,"body":"{}"}}}}"#, texts[3], texts[3]),
-        format!(r#"{{"id":99,"publish":{{"room":{room},"key":"{key}","after":1,"body":"{}"}}}}"#, texts[3]),
+        format!(
+            r#"{{"id":99,"publish":{{"room":{room},"key":"{}","after":1,"body":"{}"}}}}"#,
+            texts[3], texts[3]
+        ),
+        format!(
+            r#"{{"id":99,"publish":{{"room":{room},"key":"{key}","after":1,"body":"{}"}}}}"#,
+            texts[3]
+        ),
         format!(r#"{{"id":99,"{}":{{}}}}"#, texts[3]),
         format!(r#"{{"id":"{}"}}"#, texts[3]),
         texts[3].to_owned(),
@@ -134,7 +151,12 @@ async fn use_everything(server: &Server, secrets: &mut Secrets) {
     assert!(at_ada.ask("history", json!({ "room": room })).await["history"].is_object());
 
     // Credentials where they belong and where they do not.
-    let (status, refreshed) = post(server.address, "/auth/refresh", json!({ "refresh_token": ada.refresh_token })).await;
+    let (status, refreshed) = post(
+        server.address,
+        "/auth/refresh",
+        json!({ "refresh_token": ada.refresh_token }),
+    )
+    .await;
     assert!(status.is_success(), "{refreshed}");
     let mut renewed = ada.clone();
     renewed.token = refreshed["access_token"].as_str().unwrap().to_owned();
@@ -160,12 +182,21 @@ async fn use_everything(server: &Server, secrets: &mut Secrets) {
     for (path, body) in [
         ("/auth/phone/send", json!({ "phone": 10_7391_4826_i64 })),
         ("/auth/phone/send", json!({ "phone": format!("{PHONE}x") })),
-        ("/auth/phone/verify", json!({ "verification_id": texts[3], "code": "314159" })),
-        ("/auth/phone/verify", json!({ "verification_id": key, "code": 314_159 })),
+        (
+            "/auth/phone/verify",
+            json!({ "verification_id": texts[3], "code": "314159" }),
+        ),
+        (
+            "/auth/phone/verify",
+            json!({ "verification_id": key, "code": 314_159 }),
+        ),
         ("/auth/register", json!({ "phone": PHONE, "name": "Ada" })),
         ("/auth/login", json!({ "phone": PHONE })),
         ("/auth/refresh", json!({ "refresh_token": [ada.refresh_token] })),
-        ("/auth/refresh", json!({ "refresh_token": format!("{}x", ada.refresh_token) })),
+        (
+            "/auth/refresh",
+            json!({ "refresh_token": format!("{}x", ada.refresh_token) }),
+        ),
         ("/auth/refresh", json!({ "refresh_token": bad })),
         ("/auth/refresh", json!(ada.refresh_token)),
     ] {
@@ -173,7 +204,12 @@ async fn use_everything(server: &Server, secrets: &mut Secrets) {
         assert!(status.is_client_error(), "{path}: {status} {answer}");
     }
     assert_eq!(ada.call(Method::POST, "/auth/logout", None).await.0, 200);
-    let (status, _) = post(server.address, "/auth/refresh", json!({ "refresh_token": ada.refresh_token })).await;
+    let (status, _) = post(
+        server.address,
+        "/auth/refresh",
+        json!({ "refresh_token": ada.refresh_token }),
+    )
+    .await;
     assert_eq!(status, 401);
 }
 
@@ -181,7 +217,10 @@ async fn use_everything(server: &Server, secrets: &mut Secrets) {
 fn holds(text: &str, secret: &str) -> bool {
     let is_number = secret.len() < 8 && secret.bytes().all(|byte| byte.is_ascii_digit());
     text.match_indices(secret).any(|(at, _)| {
-        let around = [text[..at].chars().next_back(), text[at + secret.len()..].chars().next()];
+        let around = [
+            text[..at].chars().next_back(),
+            text[at + secret.len()..].chars().next(),
+        ];
         !is_number || around.into_iter().flatten().all(|c| !c.is_ascii_alphanumeric())
     })
 }
@@ -189,8 +228,16 @@ fn holds(text: &str, secret: &str) -> bool {
 #[tokio::test]
 async fn no_token_code_number_or_text_is_in_any_log_line_and_each_line_is_json() {
     let dir = tempfile::tempdir().unwrap();
-    let env = [("TIMINGLE__LOG__FILTER", "trace"), ("TIMINGLE__AUTH__PROOF", "code")];
-    let mut server = Server::launch(Launch { dir: dir.path(), env: &env, through: &[] }).await;
+    let env = [
+        ("TIMINGLE__LOG__FILTER", "trace"),
+        ("TIMINGLE__AUTH__PROOF", "code"),
+    ];
+    let mut server = Server::launch(Launch {
+        dir: dir.path(),
+        env: &env,
+        through: &[],
+    })
+    .await;
     let mut secrets = Secrets::default();
     use_everything(&server, &mut secrets).await;
     server.terminate();
@@ -216,7 +263,10 @@ async fn no_token_code_number_or_text_is_in_any_log_line_and_each_line_is_json()
     assert!(leaks.is_empty(), "{leaks:#?}");
     // It is a log of all that, at its most talkative.
     assert!(levels.contains("TRACE") && levels.contains("INFO"), "{levels:?}");
-    assert!(log.contains("signed in") && log.contains("signed out"), "the log says nothing");
+    assert!(
+        log.contains("signed in") && log.contains("signed out"),
+        "the log says nothing"
+    );
     assert_eq!(secrets.0.len(), 6, "{:?}", secrets.0.keys());
 }
 

@@ -37,14 +37,19 @@ struct Told {
 
 /// Publishes, with a few on their way, until the socket ends; tells `heard` of the first acknowledgement.
 async fn write(mut socket: Socket, room: i64, writer: usize, heard: mpsc::Sender<()>) -> Told {
-    let mut told = Told { acknowledged: BTreeMap::new(), retry_after_ms: Vec::new(), ended: Ended::Cut };
+    let mut told = Told {
+        acknowledged: BTreeMap::new(),
+        retry_after_ms: Vec::new(),
+        ended: Ended::Cut,
+    };
     let mut waiting: BTreeMap<u64, (Uuid, String)> = BTreeMap::new();
     let mut number = 0;
     loop {
         while waiting.len() < 4 && told.retry_after_ms.is_empty() {
             let (key, text) = (Uuid::new_v4(), format!("{writer}/{number}"));
             number += 1;
-            let arguments = json!({ "room": room, "key": key, "after": socket.copy(room).seq, "body": { "text": text } });
+            let arguments =
+                json!({ "room": room, "key": key, "after": socket.copy(room).seq, "body": { "text": text } });
             waiting.insert(socket.post("publish", arguments).await, (key, text));
         }
         let frame = match socket.frame().await {
@@ -55,7 +60,8 @@ async fn write(mut socket: Socket, room: i64, writer: usize, heard: mpsc::Sender
             }
         };
         if frame["push"] == "shutdown" {
-            told.retry_after_ms.push(frame["retry_after_ms"].as_u64().unwrap());
+            told.retry_after_ms
+                .push(frame["retry_after_ms"].as_u64().unwrap());
         } else if let Some((key, text)) = frame["id"].as_u64().and_then(|id| waiting.remove(&id)) {
             match frame["publish"]["seq"].as_u64() {
                 Some(seq) => {
@@ -88,7 +94,12 @@ async fn writers(server: &Server, count: usize) -> (User, i64, Vec<Socket>) {
 #[tokio::test]
 async fn server_that_is_terminated_under_load_tells_everyone_and_keeps_what_it_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
-    let mut server = Server::launch(Launch { dir: dir.path(), env: &ENV, through: &[] }).await;
+    let mut server = Server::launch(Launch {
+        dir: dir.path(),
+        env: &ENV,
+        through: &[],
+    })
+    .await;
     let (ada, room, sockets) = writers(&server, WRITERS).await;
     let mut idle = ada.connect().await;
     let (heard, mut acknowledgements) = mpsc::channel(1_024);
@@ -129,24 +140,54 @@ async fn server_that_is_terminated_under_load_tells_everyone_and_keeps_what_it_a
 
     // Everything that was acknowledged is there, once, at its place.
     let server = Server::spawn(dir.path()).await;
-    let record = User::sign_in(server.address, "Ada", &ada.phone).await.connect().await.whole_record(room).await;
+    let record = User::sign_in(server.address, "Ada", &ada.phone)
+        .await
+        .connect()
+        .await
+        .whole_record(room)
+        .await;
     record.assert_whole();
     for (key, (seq, text)) in &acknowledged {
-        let entry = record.entries.get(seq).unwrap_or_else(|| panic!("{text}, acknowledged as {seq}, is lost"));
-        assert_eq!((entry["key"].as_str(), entry["body"]["text"].as_str()), (Some(&*key.to_string()), Some(&**text)));
+        let entry = record
+            .entries
+            .get(seq)
+            .unwrap_or_else(|| panic!("{text}, acknowledged as {seq}, is lost"));
+        assert_eq!(
+            (entry["key"].as_str(), entry["body"]["text"].as_str()),
+            (Some(&*key.to_string()), Some(&**text))
+        );
     }
-    let keys: BTreeSet<&str> = record.entries.values().map(|entry| entry["key"].as_str().unwrap()).collect();
+    let keys: BTreeSet<&str> = record
+        .entries
+        .values()
+        .map(|entry| entry["key"].as_str().unwrap())
+        .collect();
     assert_eq!(keys.len(), record.entries.len(), "a key stands twice");
     let unanswered = record.texts().len() - acknowledged.len();
-    assert!(unanswered <= WRITERS * 4, "{unanswered} entries more than were acknowledged");
+    assert!(
+        unanswered <= WRITERS * 4,
+        "{unanswered} entries more than were acknowledged"
+    );
 }
 
 #[tokio::test]
 async fn client_that_does_not_read_delays_the_end_only_up_to_the_deadline_and_nobody_new_comes_in() {
     let dir = tempfile::tempdir().unwrap();
     // Shorter than the server would wait for this socket by itself.
-    let env = [&ENV[..2], &[("TIMINGLE__LIMITS__OUTBOX_STALL", "300s"), ("TIMINGLE__SERVER__DRAIN_TIMEOUT", "2s")]].concat();
-    let mut server = Server::launch(Launch { dir: dir.path(), env: &env, through: &[] }).await;
+    let env = [
+        &ENV[..2],
+        &[
+            ("TIMINGLE__LIMITS__OUTBOX_STALL", "300s"),
+            ("TIMINGLE__SERVER__DRAIN_TIMEOUT", "2s"),
+        ],
+    ]
+    .concat();
+    let mut server = Server::launch(Launch {
+        dir: dir.path(),
+        env: &env,
+        through: &[],
+    })
+    .await;
     let (ada, room, mut sockets) = writers(&server, 2).await;
     let authorization = format!("Authorization: Bearer {}", ada.token);
     let mut deaf = Raw::open(server.address, Some(1), &[&authorization]).await;
@@ -156,7 +197,8 @@ async fn client_that_does_not_read_delays_the_end_only_up_to_the_deadline_and_no
     }
     // More answers than the kernel holds between the two: some of them stay in the outbox.
     for id in 1..200 {
-        deaf.text(&json!({ "id": id, "history": { "room": room } }).to_string()).await;
+        deaf.text(&json!({ "id": id, "history": { "room": room } }).to_string())
+            .await;
     }
     let mut alive = sockets.pop().unwrap();
     assert!(alive.ask("history", json!({ "room": room })).await["history"].is_object());
@@ -178,10 +220,19 @@ async fn client_that_does_not_read_delays_the_end_only_up_to_the_deadline_and_no
     assert_eq!(failing["details"]["failing"], json!(["accepting"]), "{failing}");
     let mut newcomer = Raw::connect(address, None).await;
     newcomer
-        .write(upgrade("/api/v1/ws", &["Sec-WebSocket-Protocol: timingle.v2", &authorization]).as_bytes())
+        .write(
+            upgrade(
+                "/api/v1/ws",
+                &["Sec-WebSocket-Protocol: timingle.v2", &authorization],
+            )
+            .as_bytes(),
+        )
         .await;
     let refused = newcomer.answer().await;
-    assert_eq!((refused.status, refused.json()["code"].as_str()), (503, Some("UNAVAILABLE")));
+    assert_eq!(
+        (refused.status, refused.json()["code"].as_str()),
+        (503, Some("UNAVAILABLE"))
+    );
     assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
     assert_eq!(alive.end().await, Ended::Closed(4001));
 

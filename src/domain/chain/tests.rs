@@ -65,8 +65,8 @@ proptest! {
     ) {
         let room = RoomId(Uuid::from_u128(77));
         let mut tip = Tip::empty(room);
-        let mut entries: Vec<_> = texts.iter().enumerate()
-            .map(|(n, text)| tip.seal(draft(Kind::Message, text), Micros(n as i64), [n as u8; 16]))
+        let mut entries: Vec<_> = (0..).zip(&texts)
+            .map(|(n, text)| tip.seal(draft(Kind::Message, text), Micros(n), [7; 16]))
             .collect();
         let mut reader = Tip::empty(room);
         for entry in &entries {

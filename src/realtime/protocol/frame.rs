@@ -18,7 +18,10 @@ pub fn close(code: CloseCode) -> Bytes {
 }
 
 /// `first` is FIN and the opcode.
-#[expect(clippy::cast_possible_truncation, reason = "each arm has just checked the range")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each arm has just checked the range"
+)]
 fn encode(first: u8, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(payload.len() + 10);
     frame.put_u8(first);

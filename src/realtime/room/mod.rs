@@ -9,14 +9,17 @@ mod reply;
 mod start;
 mod state;
 mod tail;
+mod work;
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
+#[expect(clippy::disallowed_types, reason = "this file owns the actor")]
+use actix::Addr;
 use actix::{
-    Actor, ActorContext as _, ActorFutureExt as _, Addr, AsyncContext as _, Context, Handler, Message,
+    Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
     ResponseActFuture, WrapFuture as _,
 };
 use tokio::{sync::oneshot, time::timeout};
@@ -25,21 +28,16 @@ pub use error::RoomError;
 pub use reply::ReplyTo;
 pub(crate) use state::{Attached, Join, OutboxRef, Publish, Settings};
 
-use self::{
-    state::{JoinStep, PageRange, Search, State},
-};
+use self::state::{JoinStep, PageRange, Search, State};
 use super::{
-    heal::{HealError, Ports, append_until_known, jittered, salt},
+    heal::{HealError, Ports, append_until_known, salt},
     protocol::v2::Window,
     registry::Registry,
     roster::SessionId,
 };
 use crate::{
-    domain::{
-        entry::{Entry, Kind},
-        id::{EventId, UserId},
-    },
-    ports::{Appended, FactPage, ReadError, SourceError},
+    domain::id::{EventId, UserId},
+    ports::Appended,
 };
 
 /// Messages waiting for a room's actor. Full means: answer `UNAVAILABLE`, the client repeats.
@@ -99,8 +97,7 @@ impl RoomHandle {
                 event,
                 generation,
                 ended: false,
-                loading: false,
-                load_again: false,
+                loading: Loading::No,
                 catching_up: false,
                 recording: Vec::new(),
                 quieting: Vec::new(),
@@ -110,7 +107,11 @@ impl RoomHandle {
                 busy_at: Instant::now(),
             }
         });
-        Ok(Self { addr, generation, answer })
+        Ok(Self {
+            addr,
+            generation,
+            answer,
+        })
     }
 
     /// Which of the rooms that this node has started this is.
@@ -143,7 +144,12 @@ impl RoomHandle {
 
     /// Asks for a page of the record; the answer goes to `reply`.
     pub(crate) fn history(&self, user: UserId, window: Window, limit: Option<usize>, reply: ReplyTo) {
-        self.tell(ReadHistory { user, window, limit, reply });
+        self.tell(ReadHistory {
+            user,
+            window,
+            limit,
+            reply,
+        });
     }
 
     /// Returns once the fact `through` is in the log.
@@ -152,8 +158,14 @@ impl RoomHandle {
     /// Not within the time a publish may take.
     pub(crate) async fn record(&self, through: u64) -> Result<(), RoomError> {
         let (done, heard) = oneshot::channel();
-        self.addr.try_send(Record { through, done }).map_err(|_| RoomError::Unavailable)?;
-        timeout(self.answer, heard).await.ok().and_then(Result::ok).ok_or(RoomError::Unavailable)?
+        self.addr
+            .try_send(Record { through, done })
+            .map_err(|_| RoomError::Unavailable)?;
+        timeout(self.answer, heard)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(RoomError::Unavailable)?
     }
 
     /// Returns once nothing in the room waits for the log.
@@ -183,6 +195,15 @@ impl RoomHandle {
     }
 }
 
+/// Whether facts are being loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loading {
+    No,
+    Yes,
+    /// And once more, because somebody asked meanwhile.
+    Again,
+}
+
 /// See the module.
 struct Room {
     state: State,
@@ -193,8 +214,7 @@ struct Room {
     generation: u64,
     /// Whether it stops because it was asked to.
     ended: bool,
-    loading: bool,
-    load_again: bool,
+    loading: Loading,
     catching_up: bool,
     recording: Vec<(u64, oneshot::Sender<Result<(), RoomError>>)>,
     quieting: Vec<oneshot::Sender<()>>,
@@ -230,161 +250,20 @@ impl Room {
         self.pump(ctx);
     }
 
-    fn mark_places(&mut self, ctx: &mut Context<Self>) {
-        let places = self.state.take_places();
-        if places.is_empty() {
-            return;
-        }
-        crate::metrics::facts_appended(places.len() as u64);
-        let (facts, event) = (self.ports.facts.clone(), self.event);
-        let mark = async move {
-            if let Err(error) = facts.mark(event, &places).await {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(event.id = %event, error, "facts are in the log but not marked, the sweeper will mark them");
-            }
-        };
-        ctx.spawn(mark.into_actor(self));
-    }
-
-    /// Reads what somebody else appended, and goes on.
-    fn catch_up(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.catching_up, true) {
-            return;
-        }
-        let (ports, room, mut from) = (self.ports.clone(), self.state.event().room, self.state.tip().head.seq + 1);
-        let read = async move {
-            let mut entries: Vec<Entry> = Vec::new();
-            let mut pause = Duration::from_millis(20);
-            loop {
-                tokio::time::sleep(jittered(pause)).await;
-                match ports.log.read(room, from, PAGE).await {
-                    Ok(page) => {
-                        let whole = page.len() == PAGE;
-                        from += page.len() as u64;
-                        entries.extend(page);
-                        if !whole {
-                            return entries;
-                        }
-                        pause = Duration::ZERO;
-                    }
-                    Err(error) => {
-                        let error: &dyn std::error::Error = &error;
-                        tracing::warn!(error, "the log cannot be read, trying again");
-                        pause = (pause * 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
-                    }
-                }
-            }
-        };
-        ctx.spawn(read.into_actor(self).map(|entries, room, ctx| {
-            room.catching_up = false;
-            let has_facts = entries.iter().any(|entry| entry.kind == Kind::Fact);
-            room.state.conflicted(entries);
-            room.mark_places(ctx);
-            if has_facts {
-                room.load_facts(ctx);
-            }
-            room.pump(ctx);
-        }));
-    }
-
-    /// Loads facts that the store has and the room has not.
-    fn load_facts(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.loading, true) {
-            self.load_again = true;
-            return;
-        }
-        let (facts, event, after) = (self.ports.facts.clone(), self.event, self.state.last_known_fact());
-        let load = async move { facts.facts(event, after, FACT_PAGE).await };
-        ctx.spawn(load.into_actor(self).map(|page: Result<FactPage, SourceError>, room, ctx| {
-            room.loading = false;
-            match page {
-                Ok(page) => {
-                    let again = std::mem::take(&mut room.load_again) || page.facts.len() == FACT_PAGE;
-                    room.state.queue_facts(page);
-                    if again {
-                        room.load_facts(ctx);
-                    }
-                    room.pump(ctx);
-                }
-                Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(event.id = %room.event, error, "facts cannot be loaded");
-                    room.load_again = false;
-                    for (_, done) in room.recording.drain(..) {
-                        let _ = done.send(Err(RoomError::Unavailable));
-                    }
-                }
-            }
-        }));
-    }
-
     /// Tells those who wait for facts, or for quiet, what has come true.
     fn settle_waiters(&mut self) {
         let known = self.state.tip().fact_no;
-        for (_, done) in self.recording.extract_if(.., |(through, done)| *through <= known || done.is_closed()) {
+        for (_, done) in self
+            .recording
+            .extract_if(.., |(through, done)| *through <= known || done.is_closed())
+        {
             let _ = done.send(Ok(()));
         }
-        if self.state.is_quiet() && !self.loading {
+        if self.state.is_quiet() && self.loading == Loading::No {
             for done in self.quieting.drain(..) {
                 let _ = done.send(());
             }
         }
-    }
-
-    fn take(&mut self, search: Option<Search>, ctx: &mut Context<Self>) {
-        if let Some(search) = search {
-            if self.searches.len() >= MAX_SEARCHES {
-                self.state.search_failed(search);
-            } else {
-                self.searches.push_back(search);
-            }
-        }
-        self.search_next(ctx);
-    }
-
-    /// Looks for the next key in the log.
-    fn search_next(&mut self, ctx: &mut Context<Self>) {
-        if self.searching {
-            return;
-        }
-        let Some(search) = self.searches.pop_front() else { return };
-        self.searching = true;
-        let (log, room) = (self.ports.log.clone(), self.state.event().room);
-        let look = async move {
-            let (author, key) = (search.publish.user, search.publish.key);
-            let mut from = search.from;
-            while from <= search.to {
-                let page = match log.read(room, from, PAGE).await {
-                    Ok(page) => page,
-                    Err(error) => return (search, Err(error)),
-                };
-                let Some(last) = page.last().map(|last| last.seq) else { break };
-                let is_it = |entry: &Entry| {
-                    entry.kind == Kind::Message && entry.author == Some(author) && entry.key == key
-                };
-                if let Some(found) = page.into_iter().find(is_it) {
-                    return (search, Ok(Some(found)));
-                }
-                from = last + 1;
-            }
-            (search, Ok(None))
-        };
-        ctx.spawn(look.into_actor(self).map(
-            |(search, found): (Search, Result<Option<Entry>, ReadError>), room, ctx| {
-                room.searching = false;
-                let again = match found {
-                    Ok(found) => room.state.searched(search, found.as_ref()),
-                    Err(error) => {
-                        let error: &dyn std::error::Error = &error;
-                        tracing::warn!(event.id = %room.event, error, "a key cannot be looked for");
-                        room.state.search_failed(search);
-                        None
-                    }
-                };
-                room.take(again, ctx);
-                room.pump(ctx);
-            },
-        ));
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
@@ -399,7 +278,7 @@ impl Room {
         }
         self.settle_waiters();
         let idle = self.state.session_count() == 0 && self.state.is_quiet() && self.recording.is_empty();
-        if !idle || self.loading || self.searching {
+        if !idle || self.loading != Loading::No || self.searching {
             self.busy_at = now;
         } else if now.duration_since(self.busy_at) >= self.times.idle_after
             && self.registry.let_go(self.event, self.generation)
@@ -429,7 +308,8 @@ impl Drop for Room {
     fn drop(&mut self) {
         if !self.ended {
             crate::metrics::room_stopped("panic");
-            self.registry.died(self.event, self.generation, self.state.take_sessions());
+            self.registry
+                .died(self.event, self.generation, self.state.take_sessions());
         }
     }
 }
@@ -511,20 +391,25 @@ impl Handler<ReadHistory> for Room {
     type Result = ();
 
     fn handle(&mut self, asked: ReadHistory, ctx: &mut Self::Context) {
-        let ReadHistory { user, window, limit, reply } = asked;
+        let ReadHistory {
+            user,
+            window,
+            limit,
+            reply,
+        } = asked;
         self.busy_at = Instant::now();
         let range: PageRange = match self.state.page(user, window, limit) {
             Ok(range) => range,
             Err(error) => return reply.fail(&error),
         };
         if let Some(entries) = self.state.page_in_memory(range) {
-            return self.state.answer_page(reply, entries, range);
+            return self.state.answer_page(reply, &entries, range);
         }
         let (log, room, patience) = (self.ports.log.clone(), self.state.event().room, self.times.answer);
         let count = usize::try_from(range.to + 1 - range.from).unwrap_or(PAGE);
         let read = async move { timeout(patience, log.read(room, range.from, count)).await };
         ctx.spawn(read.into_actor(self).map(move |page, room, _| match page {
-            Ok(Ok(entries)) => room.state.answer_page(reply, entries, range),
+            Ok(Ok(entries)) => room.state.answer_page(reply, &entries, range),
             Ok(Err(error)) => {
                 let cause: &dyn std::error::Error = &error;
                 tracing::warn!(event.id = %room.event, error = cause, "a page of history cannot be read");

@@ -23,7 +23,12 @@ pub struct ReplyTo {
 impl ReplyTo {
     /// The answer to the command `id`, into `outbox`.
     pub fn new(outbox: Outbox, id: u64, language: Language) -> Self {
-        Self { outbox, id, language, answered: false }
+        Self {
+            outbox,
+            id,
+            language,
+            answered: false,
+        }
     }
 
     /// The client's number of the command.

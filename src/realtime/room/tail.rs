@@ -20,7 +20,12 @@ pub(super) struct Tail {
 
 impl Tail {
     /// The tail that `newest`, read from the log of `room`, makes.
-    pub(super) fn new(room: RoomId, newest: Vec<Entry>, max_entries: usize, max_bytes: usize) -> (Self, Vec<Arc<Entry>>) {
+    pub(super) fn new(
+        room: RoomId,
+        newest: Vec<Entry>,
+        max_entries: usize,
+        max_bytes: usize,
+    ) -> (Self, Vec<Arc<Entry>>) {
         let whole = newest.first().is_none_or(|first| first.seq == 1);
         let mut tail = Self {
             entries: VecDeque::new(),
@@ -41,7 +46,8 @@ impl Tail {
     pub(super) fn push(&mut self, entry: Arc<Entry>, mut forget: impl FnMut(&Entry)) {
         self.bytes += entry.weight();
         self.entries.push_back(entry);
-        while self.entries.len() > 1 && (self.entries.len() > self.max_entries || self.bytes > self.max_bytes) {
+        while self.entries.len() > 1 && (self.entries.len() > self.max_entries || self.bytes > self.max_bytes)
+        {
             if let Some(old) = self.entries.pop_front() {
                 self.bytes -= old.weight();
                 self.before = Some(old.hash);
@@ -63,15 +69,23 @@ impl Tail {
 
     /// The chain's hash up to and including `seq`, if it is known here.
     pub(super) fn hash_at(&self, seq: u64) -> Option<Hash> {
-        if seq + 1 == self.first_seq() { self.before } else { self.get(seq).map(|entry| entry.hash) }
+        if seq + 1 == self.first_seq() {
+            self.before
+        } else {
+            self.get(seq).map(|entry| entry.hash)
+        }
     }
 
     /// Entries from `from` to `to`, both included, as far as they are here.
     pub(super) fn range(&self, from: u64, to: u64) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
         let first = self.first_seq();
         let length = self.entries.len();
-        let start = usize::try_from(from.saturating_sub(first)).unwrap_or(length).min(length);
-        let end = usize::try_from((to + 1).saturating_sub(first)).unwrap_or(length).clamp(start, length);
+        let start = usize::try_from(from.saturating_sub(first))
+            .unwrap_or(length)
+            .min(length);
+        let end = usize::try_from((to + 1).saturating_sub(first))
+            .unwrap_or(length)
+            .clamp(start, length);
         self.entries.range(start..end)
     }
 }

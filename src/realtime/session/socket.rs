@@ -36,7 +36,11 @@ pub(in crate::realtime) async fn run(
 ) {
     let (incoming, outgoing) = socket.into_split();
     let limits = &shared.limits;
-    let limit = FrameLimit::new(if identity.is_some() { limits.frame_bytes } else { limits.auth_bytes });
+    let limit = FrameLimit::new(if identity.is_some() {
+        limits.frame_bytes
+    } else {
+        limits.auth_bytes
+    });
     let frames = Frames {
         socket: incoming,
         buffer: read,
@@ -47,10 +51,13 @@ pub(in crate::realtime) async fn run(
     };
     let stall = limits.outbox_stall;
     let session = Session::new(shared, seat, outbox.clone(), identity, language, limit);
-    let mut control = Box::pin(WebsocketContext::with_factory(futures_util::stream::pending(), |ctx| {
-        ctx.add_stream(frames);
-        session
-    }));
+    let mut control = Box::pin(WebsocketContext::with_factory(
+        futures_util::stream::pending(),
+        |ctx| {
+            ctx.add_stream(frames);
+            session
+        },
+    ));
     let writer = {
         let outbox = outbox.clone();
         actix_rt::spawn(async move { outbox.write_to(outgoing, stall).await })
@@ -146,9 +153,13 @@ impl Frames {
 
 /// How many bytes of payload the frame at the start of `bytes` says it has (RFC 6455 section 5.2).
 fn announced_bytes(bytes: &[u8]) -> Option<u64> {
-    let [_, second, rest @ ..] = bytes else { return None };
+    let [_, second, rest @ ..] = bytes else {
+        return None;
+    };
     match second & 0x7f {
-        126 => rest.first_chunk().map(|length| u16::from_be_bytes(*length).into()),
+        126 => rest
+            .first_chunk()
+            .map(|length| u16::from_be_bytes(*length).into()),
         127 => rest.first_chunk().map(|length| u64::from_be_bytes(*length)),
         length => Some(length.into()),
     }
@@ -160,7 +171,8 @@ pub(super) const NOT_UTF8: std::io::ErrorKind = std::io::ErrorKind::InvalidInput
 fn message(frame: Frame) -> Result<Message, ProtocolError> {
     Ok(match frame {
         Frame::Text(data) => Message::Text(
-            ByteString::try_from(data).map_err(|error| ProtocolError::Io(std::io::Error::new(NOT_UTF8, error)))?,
+            ByteString::try_from(data)
+                .map_err(|error| ProtocolError::Io(std::io::Error::new(NOT_UTF8, error)))?,
         ),
         Frame::Binary(data) => Message::Binary(data),
         Frame::Ping(payload) => Message::Ping(payload),

@@ -57,7 +57,10 @@ impl Gate {
 
     /// Returns once somebody waits at the gate.
     pub(crate) async fn reached(&self) {
-        super::soon("somebody at the gate", self.0.0.acquire()).await.unwrap().forget();
+        super::soon("somebody at the gate", self.0.0.acquire())
+            .await
+            .unwrap()
+            .forget();
     }
 
     /// Lets everyone pass from now on.
@@ -120,7 +123,8 @@ impl Tricks {
         let index = armed.iter().position(|(marker, _)| {
             entries.iter().any(|entry| {
                 let body = entry.body().map_or(&b""[..], |body| body);
-                body.windows(marker.len()).any(|window| window == marker.as_bytes())
+                body.windows(marker.len())
+                    .any(|window| window == marker.as_bytes())
             })
         })?;
         self.0.fired.fetch_add(1, Ordering::SeqCst);
@@ -157,7 +161,10 @@ impl RoomLog for TrickLog {
             Some(Trick::After(drafts, at)) => {
                 let mut tip = self.log.tip(room).await.unwrap();
                 let head = tip.head;
-                let others: Vec<Entry> = drafts.into_iter().map(|draft| tip.seal(draft, at, [7; 16])).collect();
+                let others: Vec<Entry> = drafts
+                    .into_iter()
+                    .map(|draft| tip.seal(draft, at, [7; 16]))
+                    .collect();
                 self.log.append(room, head, others.into()).await.unwrap();
             }
         }

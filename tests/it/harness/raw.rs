@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::{soon, socket::Ended};
+use super::{socket::Ended, soon};
 
 /// Opcodes of RFC 6455.
 pub(crate) mod opcode {
@@ -58,7 +58,12 @@ pub(crate) fn upgrade(path: &str, lines: &[&str]) -> String {
 /// One frame from a client, masked.
 pub(crate) fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = header(fin, opcode, payload.len() as u64);
-    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     bytes
 }
 
@@ -132,7 +137,11 @@ impl Raw {
             if let Some(end) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end;
             }
-            assert!(self.fill().await, "cut in an answer: {:?}", String::from_utf8_lossy(&self.read));
+            assert!(
+                self.fill().await,
+                "cut in an answer: {:?}",
+                String::from_utf8_lossy(&self.read)
+            );
         };
         let head = String::from_utf8(self.read.drain(..end + 4).collect()).unwrap();
         let mut lines = head.lines();
@@ -141,12 +150,18 @@ impl Raw {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
             .collect();
-        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+        let length = headers
+            .get("content-length")
+            .map_or(0, |length| length.parse().unwrap());
         while self.read.len() < length {
             assert!(self.fill().await, "cut in a body");
         }
         let body = String::from_utf8(self.read.drain(..length).collect()).unwrap();
-        Answer { status, headers, body }
+        Answer {
+            status,
+            headers,
+            body,
+        }
     }
 
     /// The next frame from the server: opcode and payload. Answers nothing by itself.
@@ -155,7 +170,9 @@ impl Raw {
             if let Some((used, opcode, payload)) = parse(&self.read) {
                 self.read.drain(..used);
                 if opcode == opcode::CLOSE {
-                    let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
+                    let code = payload
+                        .first_chunk()
+                        .map_or(1005, |code| u16::from_be_bytes(*code));
                     return Err(Ended::Closed(code));
                 }
                 return Ok((opcode, payload));
@@ -208,11 +225,16 @@ impl Raw {
 
 /// The first whole frame of a server in `bytes`: how many bytes it has, its opcode, its payload.
 fn parse(bytes: &[u8]) -> Option<(usize, u8, Vec<u8>)> {
-    let [first, second, rest @ ..] = bytes else { return None };
+    let [first, second, rest @ ..] = bytes else {
+        return None;
+    };
     assert_eq!(first & 0xf0, 0x80, "a fragment or reserved bits from the server");
     let (skip, length) = match second {
         126 => (2, usize::from(u16::from_be_bytes(*rest.first_chunk()?))),
-        127 => (8, usize::try_from(u64::from_be_bytes(*rest.first_chunk()?)).unwrap()),
+        127 => (
+            8,
+            usize::try_from(u64::from_be_bytes(*rest.first_chunk()?)).unwrap(),
+        ),
         length => (0, usize::from(*length)),
     };
     let payload = rest.get(skip..skip + length)?;

@@ -228,7 +228,9 @@ impl Socket {
     pub(crate) async fn try_post(&mut self, name: &str, arguments: Value) -> Option<u64> {
         let id = self.next_id;
         self.next_id += 1;
-        let sent = self.try_send(Message::text(json!({ "id": id, name: arguments }).to_string())).await;
+        let sent = self
+            .try_send(Message::text(json!({ "id": id, name: arguments }).to_string()))
+            .await;
         sent.then_some(id)
     }
 

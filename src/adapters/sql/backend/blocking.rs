@@ -77,16 +77,16 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn call_that_is_dropped_has_ended_before_the_drop_returns() {
-        let (begin, begun) = std::sync::mpsc::channel();
+        let (start, waiting) = std::sync::mpsc::channel();
         let ended = Arc::new(AtomicBool::new(false));
         let call = Blocking::get_runtime().spawn_blocking({
             let ended = Arc::clone(&ended);
             move || {
-                begun.recv().unwrap();
+                waiting.recv().unwrap();
                 ended.store(true, Ordering::SeqCst);
             }
         });
-        std::thread::spawn(move || begin.send(()).unwrap());
+        std::thread::spawn(move || start.send(()).unwrap());
         drop(call);
         assert!(ended.load(Ordering::SeqCst));
     }

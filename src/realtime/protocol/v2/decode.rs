@@ -91,7 +91,7 @@ pub struct TextBody {
 }
 
 /// `history {...}`
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct History {
     /// The room, by its event's number.
     pub room: EventId,
@@ -177,20 +177,34 @@ impl Coded for DecodeError {
 /// Reads one text frame.
 pub fn decode(text: &str) -> Decoded {
     let Ok(members) = serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(text) else {
-        return Decoded { id: None, command: Err(DecodeError::NotJson) };
+        return Decoded {
+            id: None,
+            command: Err(DecodeError::NotJson),
+        };
     };
     let id = members
         .get("id")
         .and_then(|raw| serde_json::from_str::<u64>(raw.get()).ok())
         .filter(|id| (1..=MAX_SAFE_INTEGER.unsigned_abs()).contains(id));
-    Decoded { id, command: if id.is_none() { Err(DecodeError::Id) } else { command(&members) } }
+    Decoded {
+        id,
+        command: if id.is_none() {
+            Err(DecodeError::Id)
+        } else {
+            command(&members)
+        },
+    }
 }
 
 fn command(members: &BTreeMap<Cow<'_, str>, &RawValue>) -> Result<Command, DecodeError> {
     let mut found = None;
     for (name, raw) in members {
         let read: fn(&str) -> Result<Command, DecodeError> = match name.as_ref() {
-            "auth" => |raw| shape::<RawAuth>(raw).map(|auth| Command::Auth { access_token: auth.access_token }),
+            "auth" => |raw| {
+                shape::<RawAuth>(raw).map(|auth| Command::Auth {
+                    access_token: auth.access_token,
+                })
+            },
             "join" => |raw| join(shape(raw)?),
             "leave" => |raw| leave(shape(raw)?),
             "publish" => |raw| publish(shape(raw)?),
@@ -218,7 +232,11 @@ fn room(room: EventId) -> Result<EventId, DecodeError> {
 }
 
 fn seq(seq: u64) -> Result<u64, DecodeError> {
-    if seq <= MAX_SAFE_INTEGER.unsigned_abs() { Ok(seq) } else { Err(DecodeError::Range("a seq: 0 to 2^53-1")) }
+    if seq <= MAX_SAFE_INTEGER.unsigned_abs() {
+        Ok(seq)
+    } else {
+        Err(DecodeError::Range("a seq: 0 to 2^53-1"))
+    }
 }
 
 fn limit(limit: Option<usize>) -> Result<Option<usize>, DecodeError> {
@@ -265,5 +283,9 @@ fn history(raw: &RawHistory) -> Result<Command, DecodeError> {
         (None, Some(after)) => Window::After(seq(after)?),
         (Some(_), Some(_)) => return Err(DecodeError::Range("before or after, not both")),
     };
-    Ok(Command::History(History { room: room(raw.room)?, window, limit: limit(raw.limit)? }))
+    Ok(Command::History(History {
+        room: room(raw.room)?,
+        window,
+        limit: limit(raw.limit)?,
+    }))
 }

@@ -79,14 +79,18 @@ struct EntryOut<'a> {
 
 /// One entry as a client reads it.
 pub fn entry(entry: &Entry, style: &EntryStyle<'_>) -> Box<RawValue> {
-    let stored = entry.body().and_then(|body| serde_json::from_slice::<&RawValue>(body).ok());
+    let stored = entry
+        .body()
+        .and_then(|body| serde_json::from_slice::<&RawValue>(body).ok());
     let out = EntryOut {
         seq: entry.seq,
         at: entry.at,
         author: entry.author,
         kind: entry.kind,
         body: stored.filter(|_| entry.kind != Kind::Fact),
-        fact: stored.filter(|_| entry.kind == Kind::Fact).and_then(|body| fact(entry, body, style)),
+        fact: stored
+            .filter(|_| entry.kind == Kind::Fact)
+            .and_then(|body| fact(entry, body, style)),
         reply_to: entry.reply_to,
         target: entry.target,
         erased: entry.content.is_none(),
@@ -100,7 +104,10 @@ fn fact(entry: &Entry, body: &RawValue, style: &EntryStyle<'_>) -> Option<Map<St
     let mut members: Map<String, Value> = serde_json::from_str(body.get()).ok()?;
     name_people(&mut members, style);
     if let Some(fact) = Fact::of(entry) {
-        members.insert("text".into(), i18n::fact_text(style.language, &fact, style.name_of).into());
+        members.insert(
+            "text".into(),
+            i18n::fact_text(style.language, &fact, style.name_of).into(),
+        );
     }
     Some(members)
 }
@@ -142,7 +149,12 @@ pub fn entries_push(room: EventId, entries: &[Box<RawValue>], head: Head) -> Byt
         entries: &'a [Box<RawValue>],
         head: Head,
     }
-    frame_of(&Out { push: "entries", room, entries, head })
+    frame_of(&Out {
+        push: "entries",
+        room,
+        entries,
+        head,
+    })
 }
 
 /// `{"push":"joined",...}` for the command `id`; without one after the server rebuilt the room.
@@ -192,7 +204,13 @@ pub fn shutdown_push(retry_after_ms: u64) -> Bytes {
 }
 
 /// The reply to `auth`, or the push after a credential in the header (`id` is `None`).
-pub fn hello(id: Option<u64>, user: &Value, server_time: Micros, heartbeat_s: u64, limits: HelloLimits) -> Bytes {
+pub fn hello(
+    id: Option<u64>,
+    user: &Value,
+    server_time: Micros,
+    heartbeat_s: u64,
+    limits: HelloLimits,
+) -> Bytes {
     let hello = json!({
         "user": user,
         "server_time": server_time,
@@ -200,14 +218,12 @@ pub fn hello(id: Option<u64>, user: &Value, server_time: Micros, heartbeat_s: u6
         "heartbeat_s": heartbeat_s,
         "limits": limits,
     });
-    match id {
-        Some(id) => frame_of(&json!({ "id": id, "hello": hello })),
-        None => {
-            let mut push = hello;
-            push["push"] = "hello".into();
-            frame_of(&push)
-        }
+    if let Some(id) = id {
+        return frame_of(&json!({ "id": id, "hello": hello }));
     }
+    let mut push = hello;
+    push["push"] = "hello".into();
+    frame_of(&push)
 }
 
 /// The reply to `join`; a room's error as [`error_value`] gives it.
@@ -250,7 +266,15 @@ pub fn history_reply(id: u64, room: EventId, entries: &[Box<RawValue>], as_of: u
         id: u64,
         history: Page<'a>,
     }
-    frame_of(&Out { id, history: Page { room, entries, as_of, complete } })
+    frame_of(&Out {
+        id,
+        history: Page {
+            room,
+            entries,
+            as_of,
+            complete,
+        },
+    })
 }
 
 /// An error as it stands in a reply.

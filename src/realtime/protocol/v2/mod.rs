@@ -5,8 +5,8 @@ mod encode;
 
 pub use decode::{Command, DecodeError, Decoded, History, Join, JoinRoom, Publish, TextBody, Window, decode};
 pub use encode::{
-    EntryStyle, HelloLimits, Joined, entries_push, entry, error_reply, error_value, head_push, hello, history_reply, join_reply,
-    joined_push, leave_reply, publish_reply, removed_push, shutdown_push,
+    EntryStyle, HelloLimits, Joined, entries_push, entry, error_reply, error_value, head_push, hello,
+    history_reply, join_reply, joined_push, leave_reply, publish_reply, removed_push, shutdown_push,
 };
 
 #[cfg(test)]

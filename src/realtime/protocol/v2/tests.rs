@@ -21,10 +21,22 @@ fn code(text: &str) -> (Option<u64>, ErrorCode) {
 
 #[test]
 fn commands_are_read() {
-    let decoded = decode(r#"{"id":7,"publish":{"room":3,"key":"8f14e45f-ceea-4a7a-9d0e-6f3f0d6e7b11","after":4,"body":{"text":"네"},"new":1},"later":{}}"#);
+    let decoded = decode(
+        r#"{"id":7,"publish":{"room":3,"key":"8f14e45f-ceea-4a7a-9d0e-6f3f0d6e7b11","after":4,"body":{"text":"네"},"new":1},"later":{}}"#,
+    );
     assert_eq!(decoded.id, Some(7));
-    let Ok(Command::Publish(publish)) = decoded.command else { panic!("not a publish") };
-    assert_eq!((publish.room, publish.after, publish.body.text.as_str(), publish.reply_to), (EventId(3), 4, "네", None));
+    let Ok(Command::Publish(publish)) = decoded.command else {
+        panic!("not a publish")
+    };
+    assert_eq!(
+        (
+            publish.room,
+            publish.after,
+            publish.body.text.as_str(),
+            publish.reply_to
+        ),
+        (EventId(3), 4, "네", None)
+    );
     let Ok(Command::History(history)) = decode(r#"{"id":1,"history":{"room":3,"before":10}}"#).command else {
         panic!("not a history")
     };
@@ -40,13 +52,32 @@ fn what_is_not_a_command_says_why() {
     assert_eq!(code(r#"{"id":1,"dance":{}}"#), (Some(1), bad));
     assert_eq!(code(r#"{"id":0,"leave":{"rooms":[1]}}"#), (None, bad));
     assert_eq!(code(r#"{"id":1e400,"leave":{"rooms":[1]}}"#), (None, bad));
-    assert_eq!(code(r#"{"id":9007199254740992,"leave":{"rooms":[1]}}"#), (None, bad));
+    assert_eq!(
+        code(r#"{"id":9007199254740992,"leave":{"rooms":[1]}}"#),
+        (None, bad)
+    );
     assert_eq!(code(r#"{"leave":{"rooms":[1]}}"#), (None, bad));
     assert_eq!(code(r#"{"id":1,"leave":{"rooms":["1"]}}"#), (Some(1), bad));
-    assert_eq!(code(r#"{"id":1,"leave":{"rooms":[1]},"history":{"room":1}}"#), (Some(1), bad));
-    assert_eq!(code(r#"{"id":1,"leave":{"rooms":[]}}"#), (Some(1), ErrorCode::ValidationError));
-    assert_eq!(code(r#"{"id":1,"history":{"room":1,"before":1,"after":1}}"#), (Some(1), ErrorCode::ValidationError));
-    assert_eq!(code(&format!(r#"{{"id":1,"join":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000))), (Some(1), bad));
+    assert_eq!(
+        code(r#"{"id":1,"leave":{"rooms":[1]},"history":{"room":1}}"#),
+        (Some(1), bad)
+    );
+    assert_eq!(
+        code(r#"{"id":1,"leave":{"rooms":[]}}"#),
+        (Some(1), ErrorCode::ValidationError)
+    );
+    assert_eq!(
+        code(r#"{"id":1,"history":{"room":1,"before":1,"after":1}}"#),
+        (Some(1), ErrorCode::ValidationError)
+    );
+    assert_eq!(
+        code(&format!(
+            r#"{{"id":1,"join":{}{}}}"#,
+            "[".repeat(20_000),
+            "]".repeat(20_000)
+        )),
+        (Some(1), bad)
+    );
 }
 
 #[test]
@@ -61,7 +92,10 @@ fn fact_names_people_and_carries_its_text() {
     let mut tip = Tip::empty(RoomId(uuid::Uuid::nil()));
     let entry = tip.seal(fact.draft(), Micros(1), [0; 16]);
     let name_of = |_| Some("민지".to_owned());
-    let style = encode::EntryStyle { language: Language::Ko, name_of: &name_of };
+    let style = encode::EntryStyle {
+        language: Language::Ko,
+        name_of: &name_of,
+    };
     let shown: Value = serde_json::from_str(encode::entry(&entry, &style).get()).unwrap();
     assert_eq!(shown["fact"]["user"], json!({ "id": 5, "name": "민지" }));
     assert_eq!(shown["fact"]["type"], "participant_joined");
@@ -84,7 +118,10 @@ fn message_body_travels_as_it_was_stored() {
         Micros(1),
         [0; 16],
     );
-    let style = encode::EntryStyle { language: Language::En, name_of: &|_| None };
+    let style = encode::EntryStyle {
+        language: Language::En,
+        name_of: &|_| None,
+    };
     assert_eq!(
         encode::entry(&entry, &style).get(),
         "{\"seq\":1,\"at\":\"1970-01-01T00:00:00.000001Z\",\"author\":5,\"kind\":\"message\",\

@@ -47,12 +47,18 @@ impl State {
     }
 
     fn learn(&mut self, people: Vec<Person>) {
-        self.people.extend(people.into_iter().map(|person| (person.id, person.name)));
+        self.people
+            .extend(people.into_iter().map(|person| (person.id, person.name)));
     }
 
     /// Shows the event as it was at the last fact that is in the log.
     fn show_view(&mut self) {
-        while let Some(view) = self.views.pop_front_if(|view| view.fact_no <= self.tip.fact_no) {
+        while self
+            .views
+            .front()
+            .is_some_and(|view| view.fact_no <= self.tip.fact_no)
+            && let Some(view) = self.views.pop_front()
+        {
             self.event = view.event;
             self.participants = view.participants;
         }
@@ -64,7 +70,11 @@ impl State {
     ///
     /// Facts go before messages, and a batch ends behind a fact that changes who takes
     /// part: whoever is removed is in no batch after it.
-    pub(in crate::realtime::room) fn next_batch(&mut self, now: Micros, mut salt: impl FnMut() -> [u8; 16]) -> Option<(Head, Arc<[Entry]>)> {
+    pub(in crate::realtime::room) fn next_batch(
+        &mut self,
+        now: Micros,
+        mut salt: impl FnMut() -> [u8; 16],
+    ) -> Option<(Head, Arc<[Entry]>)> {
         if self.flight.is_some() {
             return None;
         }
@@ -72,7 +82,10 @@ impl State {
         let mut tip = self.tip;
         let (mut items, mut entries, mut bytes): (Vec<Item>, Vec<Entry>, usize) = (Vec::new(), Vec::new(), 0);
         let mut cut = false;
-        while let Some(fact) = self.facts.pop_front_if(|_| entries.len() < self.settings.append_entries && !cut) {
+        while !cut
+            && entries.len() < self.settings.append_entries
+            && let Some(fact) = self.facts.pop_front()
+        {
             if fact.no <= tip.fact_no {
                 continue;
             }
@@ -83,11 +96,14 @@ impl State {
         if !cut && self.facts.is_empty() {
             while let Some(waiting) = self.queue.front() {
                 bytes += waiting.draft.body.len() + 256;
-                let full = entries.len() >= self.settings.append_entries || bytes > self.settings.append_bytes;
+                let full =
+                    entries.len() >= self.settings.append_entries || bytes > self.settings.append_bytes;
                 if full && !entries.is_empty() {
                     break;
                 }
-                let Some(waiting) = self.queue.pop_front() else { break };
+                let Some(waiting) = self.queue.pop_front() else {
+                    break;
+                };
                 if let Err(error) = self.check_participant(waiting.user) {
                     self.keys.remove(&(waiting.user, waiting.draft.key));
                     refuse(waiting.replies, &error);
@@ -101,13 +117,18 @@ impl State {
             return None;
         }
         let entries: Arc<[Entry]> = entries.into();
-        self.flight = Some(Flight { entries: Arc::clone(&entries), items });
+        self.flight = Some(Flight {
+            entries: Arc::clone(&entries),
+            items,
+        });
         Some((expected, entries))
     }
 
     /// The log has the first `taken` entries on disk: tells everyone, then those who wait.
     pub(in crate::realtime::room) fn appended(&mut self, taken: usize, now: Instant) {
-        let Some(Flight { entries, items }) = self.flight.take() else { return };
+        let Some(Flight { entries, items }) = self.flight.take() else {
+            return;
+        };
         let taken = taken.min(entries.len());
         let mut items = items.into_iter();
         let done: Vec<Item> = items.by_ref().take(taken).collect();
@@ -157,7 +178,10 @@ impl State {
     ///
     /// Before those are taken in: there may be more of them than the tail holds.
     fn take_twins(&mut self, others: &[Entry]) -> Vec<Twin> {
-        let by_key: HashMap<_, _> = others.iter().filter_map(|entry| Some((key_of(entry)?, entry))).collect();
+        let by_key: HashMap<_, _> = others
+            .iter()
+            .filter_map(|entry| Some((key_of(entry)?, entry)))
+            .collect();
         let mut twins = Vec::new();
         self.queue = std::mem::take(&mut self.queue)
             .into_iter()
@@ -191,7 +215,10 @@ impl State {
             });
             run.push(Arc::clone(&entry));
             let Some(fact) = Fact::of(&entry) else { continue };
-            self.places.push(FactPlace { no: entry.fact_no, seq: entry.seq });
+            self.places.push(FactPlace {
+                no: entry.fact_no,
+                seq: entry.seq,
+            });
             if let Some(membership) = fact.change.membership(fact.actor) {
                 self.deliver(&std::mem::take(&mut run));
                 let gone = self.circle.apply(&membership, entry.seq);

@@ -21,7 +21,11 @@ use crate::{
 
 /// As what `removed` tells a change that ended somebody's taking part.
 pub(super) fn going(change: &Change) -> &'static str {
-    if matches!(change, Change::ParticipantLeft { .. }) { "left" } else { "removed" }
+    if matches!(change, Change::ParticipantLeft { .. }) {
+        "left"
+    } else {
+        "removed"
+    }
 }
 
 impl State {
@@ -46,8 +50,12 @@ impl State {
         }
         let mut deliveries = 0;
         self.sessions.retain(|_, attached| {
-            let Some(frames) = frames.get(&attached.language) else { return false };
-            let alive = frames.iter().all(|frame| attached.outbox.try_push(frame.clone()).is_ok());
+            let Some(frames) = frames.get(&attached.language) else {
+                return false;
+            };
+            let alive = frames
+                .iter()
+                .all(|frame| attached.outbox.try_push(frame.clone()).is_ok());
             attached.sent = last.seq;
             deliveries += u64::from(alive) * entries.len() as u64;
             alive
@@ -111,6 +119,12 @@ impl State {
     }
 
     pub(super) fn show(&self, entry: &Entry, language: Language) -> Box<RawValue> {
-        v2::entry(entry, &EntryStyle { language, name_of: &|user| self.people.get(&user).cloned() })
+        v2::entry(
+            entry,
+            &EntryStyle {
+                language,
+                name_of: &|user| self.people.get(&user).cloned(),
+            },
+        )
     }
 }

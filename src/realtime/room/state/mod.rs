@@ -200,12 +200,18 @@ impl State {
         newest: Vec<Entry>,
     ) -> Self {
         let (tail, kept) = Tail::new(event.room, newest, settings.tail_entries, settings.tail_bytes);
-        let keys = kept.iter().filter_map(|entry| Some((key_of(entry)?, Place::At(entry.seq)))).collect();
+        let keys = kept
+            .iter()
+            .filter_map(|entry| Some((key_of(entry)?, Place::At(entry.seq))))
+            .collect();
         Self {
             settings,
             event,
             participants,
-            people: people.into_iter().map(|person| (person.id, person.name)).collect(),
+            people: people
+                .into_iter()
+                .map(|person| (person.id, person.name))
+                .collect(),
             circle,
             tip,
             tail,
@@ -248,8 +254,16 @@ impl State {
 
     /// The last fact that is in the log or waits for it.
     pub(in crate::realtime::room) fn last_known_fact(&self) -> u64 {
-        let in_flight = self.flight.as_ref().and_then(|flight| flight.entries.last()).map_or(0, |last| last.fact_no);
-        self.facts.back().map_or(0, |fact| fact.no).max(in_flight).max(self.tip.fact_no)
+        let in_flight = self
+            .flight
+            .as_ref()
+            .and_then(|flight| flight.entries.last())
+            .map_or(0, |last| last.fact_no);
+        self.facts
+            .back()
+            .map_or(0, |fact| fact.no)
+            .max(in_flight)
+            .max(self.tip.fact_no)
     }
 
     // ---- rights
@@ -265,7 +279,11 @@ impl State {
 }
 
 fn key_of(entry: &Entry) -> Option<(UserId, Uuid)> {
-    if entry.kind == Kind::Message { Some((entry.author?, entry.key)) } else { None }
+    if entry.kind == Kind::Message {
+        Some((entry.author?, entry.key))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

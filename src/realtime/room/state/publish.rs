@@ -68,7 +68,11 @@ impl State {
 
     fn admit(&self, publish: &Publish, searched: u64) -> Result<Admission, RoomError> {
         self.check_participant(publish.user)?;
-        if self.sessions.get(&publish.session).is_none_or(|attached| attached.user != publish.user) {
+        if self
+            .sessions
+            .get(&publish.session)
+            .is_none_or(|attached| attached.user != publish.user)
+        {
             return Err(RoomError::NotJoined);
         }
         let head = self.tip.head.seq;
@@ -79,12 +83,22 @@ impl State {
             Some(Place::At(seq)) => {
                 let entry = self.tail.get(*seq).ok_or(RoomError::Internal)?;
                 let same = same_message(entry, &publish.body, publish.reply_to);
-                return if same { Ok(Admission::Duplicate(entry.seq, entry.at)) } else { Err(RoomError::KeyConflict) };
+                return if same {
+                    Ok(Admission::Duplicate(entry.seq, entry.at))
+                } else {
+                    Err(RoomError::KeyConflict)
+                };
             }
             Some(Place::Waiting) => {
-                let waiting = self.waiting((publish.user, publish.key)).ok_or(RoomError::Internal)?;
+                let waiting = self
+                    .waiting((publish.user, publish.key))
+                    .ok_or(RoomError::Internal)?;
                 let same = waiting.draft.body == publish.body && waiting.draft.reply_to == publish.reply_to;
-                return if same { Ok(Admission::SameAsWaiting) } else { Err(RoomError::KeyConflict) };
+                return if same {
+                    Ok(Admission::SameAsWaiting)
+                } else {
+                    Err(RoomError::KeyConflict)
+                };
             }
             None => {}
         }
@@ -94,13 +108,21 @@ impl State {
             if head - publish.after > self.settings.key_window {
                 return Err(RoomError::KeyExpired);
             }
-            if self.searches.get(&publish.user).is_some_and(|running| *running >= SEARCHES_PER_USER) {
+            if self
+                .searches
+                .get(&publish.user)
+                .is_some_and(|running| *running >= SEARCHES_PER_USER)
+            {
                 return Err(RoomError::Busy);
             }
             return Ok(Admission::Search(from, first_indexed - 1));
         }
         if let Some(target) = publish.reply_to
-            && (target > head || !self.circle.visible(publish.user).is_some_and(|visible| visible.contains(target)))
+            && (target > head
+                || !self
+                    .circle
+                    .visible(publish.user)
+                    .is_some_and(|visible| visible.contains(target)))
         {
             return Err(RoomError::ReplyTo);
         }
@@ -111,7 +133,11 @@ impl State {
     }
 
     /// Goes on with a message whose key was looked for: `found` is its entry, if there is one.
-    pub(in crate::realtime::room) fn searched(&mut self, search: Search, found: Option<&Entry>) -> Option<Search> {
+    pub(in crate::realtime::room) fn searched(
+        &mut self,
+        search: Search,
+        found: Option<&Entry>,
+    ) -> Option<Search> {
         let Search { publish, to, .. } = search;
         if let Some(running) = self.searches.get_mut(&publish.user) {
             *running -= 1;
@@ -119,7 +145,9 @@ impl State {
                 self.searches.remove(&publish.user);
             }
         }
-        let Some(entry) = found else { return self.publish(publish, to) };
+        let Some(entry) = found else {
+            return self.publish(publish, to);
+        };
         let same = same_message(entry, &publish.body, publish.reply_to);
         match self.check_participant(publish.user) {
             Ok(()) if !same => publish.reply.fail(&RoomError::KeyConflict),
@@ -144,29 +172,42 @@ impl State {
     }
 
     fn all_waiting(&self) -> impl Iterator<Item = &Waiting> {
-        let flying = self.flight.iter().flat_map(|flight| &flight.items).filter_map(|item| match item {
-            Item::Message(waiting) => Some(waiting),
-            Item::Fact(_) => None,
-        });
+        let flying = self
+            .flight
+            .iter()
+            .flat_map(|flight| &flight.items)
+            .filter_map(|item| match item {
+                Item::Message(waiting) => Some(waiting),
+                Item::Fact(_) => None,
+            });
         self.queue.iter().chain(flying)
     }
 
     fn waiting(&self, key: (UserId, Uuid)) -> Option<&Waiting> {
-        self.all_waiting().find(|waiting| (waiting.user, waiting.draft.key) == key)
+        self.all_waiting()
+            .find(|waiting| (waiting.user, waiting.draft.key) == key)
     }
 
     fn waiting_mut(&mut self, key: (UserId, Uuid)) -> Option<&mut Waiting> {
-        let flying = self.flight.iter_mut().flat_map(|flight| &mut flight.items).filter_map(|item| match item {
-            Item::Message(waiting) => Some(waiting),
-            Item::Fact(_) => None,
-        });
-        self.queue.iter_mut().chain(flying).find(|waiting| (waiting.user, waiting.draft.key) == key)
+        let flying = self
+            .flight
+            .iter_mut()
+            .flat_map(|flight| &mut flight.items)
+            .filter_map(|item| match item {
+                Item::Message(waiting) => Some(waiting),
+                Item::Fact(_) => None,
+            });
+        self.queue
+            .iter_mut()
+            .chain(flying)
+            .find(|waiting| (waiting.user, waiting.draft.key) == key)
     }
 
     /// Answers what has waited past its deadline. What the log has not been asked for yet
     /// is dropped; what is on its way stays on its way.
     pub(in crate::realtime::room) fn expire(&mut self, now: Instant) {
-        let (expired, waiting): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|waiting| waiting.deadline <= now);
+        let (expired, waiting): (Vec<_>, Vec<_>) =
+            self.queue.drain(..).partition(|waiting| waiting.deadline <= now);
         self.queue = waiting.into();
         for late in expired {
             self.keys.remove(&(late.user, late.draft.key));

@@ -21,21 +21,32 @@ impl State {
     /// Attaches a session and tells it what it missed, in one turn.
     ///
     /// `known` says whether the log holds the client's hash at `since`, once that was looked up.
-    pub(in crate::realtime::room) fn join(&mut self, join: &Join, known: Option<bool>) -> Result<JoinStep, RoomError> {
+    pub(in crate::realtime::room) fn join(
+        &mut self,
+        join: &Join,
+        known: Option<bool>,
+    ) -> Result<JoinStep, RoomError> {
         self.check_participant(join.user)?;
         let head = self.tip.head;
         let (from, reset) = match join.since {
             None => (0, false),
             Some(since) if since.seq > head.seq => (0, true),
-            Some(since) => match known.or_else(|| self.tail.hash_at(since.seq).map(|hash| hash == since.hash)) {
-                None => return Ok(JoinStep::NeedHash(since.seq)),
-                Some(true) => (since.seq, false),
-                Some(false) => (0, true),
-            },
+            Some(since) => {
+                match known.or_else(|| self.tail.hash_at(since.seq).map(|hash| hash == since.hash)) {
+                    None => return Ok(JoinStep::NeedHash(since.seq)),
+                    Some(true) => (since.seq, false),
+                    Some(false) => (0, true),
+                }
+            }
         };
         let newest = join.limit.unwrap_or(50).min(self.settings.history_page);
         let resumes = join.since.is_some() && !reset;
-        let (entries, complete) = self.missed(join.user, join.language, from, if resumes { None } else { Some(newest) });
+        let (entries, complete) = self.missed(
+            join.user,
+            join.language,
+            from,
+            if resumes { None } else { Some(newest) },
+        );
         let name_of = |user| self.people.get(&user).cloned();
         let joined = v2::Joined {
             room: self.event.id,
@@ -55,30 +66,61 @@ impl State {
         let frame = v2::joined_push(Some(join.id).filter(|id| *id > 0), &joined);
         // A closed outbox means the session is going; its leave will follow.
         if join.outbox.0.try_push(frame).is_ok() {
-            self.attach(join.session, join.user, join.outbox.0.clone(), join.language, head.seq);
+            self.attach(
+                join.session,
+                join.user,
+                join.outbox.0.clone(),
+                join.language,
+                head.seq,
+            );
         }
         Ok(JoinStep::Done)
     }
 
     fn event_view(&self) -> view::EventView {
         let name_of = |user| self.people.get(&user).cloned();
-        let shown: Vec<Participant> = self.participants.iter().take(PARTICIPANTS_SHOWN).cloned().collect();
+        let shown: Vec<Participant> = self
+            .participants
+            .iter()
+            .take(PARTICIPANTS_SHOWN)
+            .cloned()
+            .collect();
         view::event_view(&self.event, &shown, &name_of)
     }
 
     fn attach(&mut self, session: SessionId, user: UserId, outbox: Outbox, language: Language, sent: u64) {
-        self.sessions.insert(session, Attached { user, outbox, language, sent });
+        self.sessions.insert(
+            session,
+            Attached {
+                user,
+                outbox,
+                language,
+                sent,
+            },
+        );
     }
 
     /// What `user` may see behind `from`: everything when it fits, else the newest 50;
     /// with `newest` at most so many. And whether nothing was left out.
-    fn missed(&self, user: UserId, language: Language, from: u64, newest: Option<usize>) -> (Vec<Box<RawValue>>, bool) {
-        let Some(visible) = self.circle.visible(user) else { return (Vec::new(), true) };
+    fn missed(
+        &self,
+        user: UserId,
+        language: Language,
+        from: u64,
+        newest: Option<usize>,
+    ) -> (Vec<Box<RawValue>>, bool) {
+        let Some(visible) = self.circle.visible(user) else {
+            return (Vec::new(), true);
+        };
         let head = self.tip.head.seq;
         let budget = self.settings.answer_bytes;
         if newest.is_none() && from + 1 >= self.tail.first_seq() {
             let (all, cut) = self.render(
-                self.tail.range(from + 1, head).rev().filter(|entry| visible.contains(entry.seq)).cloned(),
+                self.tail
+                    .range(from + 1, head)
+                    .rev()
+                    .filter(|entry| visible.contains(entry.seq))
+                    .cloned(),
                 language,
                 budget,
             );
@@ -113,9 +155,15 @@ impl State {
     /// Takes over the sessions of a room that panicked, each told up to its `sent`.
     pub(in crate::realtime::room) fn adopt(&mut self, survivors: Vec<(SessionId, Attached)>) {
         for (session, old) in survivors {
-            let Some(visible) = self.circle.visible(old.user) else { continue };
+            let Some(visible) = self.circle.visible(old.user) else {
+                continue;
+            };
             let (head, stays) = (self.tip.head, visible.is_open());
-            let until = visible.intervals().last().map_or(0, |(_, to)| to.unwrap_or(head.seq)).min(head.seq);
+            let until = visible
+                .intervals()
+                .last()
+                .map_or(0, |(_, to)| to.unwrap_or(head.seq))
+                .min(head.seq);
             let covered = old.sent + 1 >= self.tail.first_seq();
             if covered && (old.sent + 1..=until).all(|seq| visible.contains(seq)) {
                 let missed: Vec<Arc<Entry>> = self.tail.range(old.sent + 1, until).cloned().collect();
@@ -128,7 +176,9 @@ impl State {
                     self.attach(session, old.user, old.outbox, old.language, head.seq);
                 }
             } else if !stays {
-                let _ = old.outbox.try_push(v2::removed_push(self.event.id, self.reason_of_going(until)));
+                let _ = old
+                    .outbox
+                    .try_push(v2::removed_push(self.event.id, self.reason_of_going(until)));
             } else {
                 // Too much was said meanwhile: a fresh `joined`, which tells that it is not complete.
                 let join = Join {
@@ -136,7 +186,10 @@ impl State {
                     user: old.user,
                     outbox: OutboxRef(old.outbox),
                     language: old.language,
-                    since: Some(Head { seq: old.sent, hash: head.hash }),
+                    since: Some(Head {
+                        seq: old.sent,
+                        hash: head.hash,
+                    }),
                     limit: None,
                     id: 0,
                 };
@@ -158,7 +211,8 @@ impl State {
 
     /// Lets go of sessions whose socket is closed.
     pub(in crate::realtime::room) fn prune(&mut self) {
-        self.sessions.retain(|_, attached| attached.outbox.closed().is_none());
+        self.sessions
+            .retain(|_, attached| attached.outbox.closed().is_none());
     }
 
     /// Tells every session where the head is, so that a lost push is noticed.

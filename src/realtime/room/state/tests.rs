@@ -70,19 +70,36 @@ fn event(fact_no: u64) -> Event {
 /// What may happen to a room.
 #[derive(Debug, Clone)]
 enum Op {
-    Publish { user: i64, key: u8, body: u8, back: u64 },
-    Join { user: i64, resume: bool },
-    Leave { user: i64 },
+    Publish {
+        user: i64,
+        key: u8,
+        body: u8,
+        back: u64,
+    },
+    Join {
+        user: i64,
+        resume: bool,
+    },
+    Leave {
+        user: i64,
+    },
     /// The host brings somebody in, or puts somebody out.
-    Membership { user: i64, enters: bool },
+    Membership {
+        user: i64,
+        enters: bool,
+    },
     /// The store commits a fact that changes nobody's standing.
     OtherFact,
     /// The room hears of the store's facts.
     Hear,
     /// An append goes out, and the log takes so many of its entries.
-    Append { take: usize },
+    Append {
+        take: usize,
+    },
     /// An append goes out, and somebody else's comes first.
-    Race { foreign: u8 },
+    Race {
+        foreign: u8,
+    },
     /// So much time passes that everything waiting is late.
     Expire,
     /// The room ends and is built again from the log.
@@ -152,11 +169,29 @@ impl World {
                 let outbox = Outbox::new(1 << 24);
                 let session = SessionId(user.unsigned_abs());
                 let user_id = UserId(user);
-                (user, Client { user: user_id, session, outbox, copy: BTreeMap::new(), head: None, joined: false })
+                (
+                    user,
+                    Client {
+                        user: user_id,
+                        session,
+                        outbox,
+                        copy: BTreeMap::new(),
+                        head: None,
+                        joined: false,
+                    },
+                )
             })
             .collect();
         let mut world = Self {
-            state: State::new(settings(), event(1), Vec::new(), Vec::new(), Circle::default(), tip, log.clone()),
+            state: State::new(
+                settings(),
+                event(1),
+                Vec::new(),
+                Vec::new(),
+                Circle::default(),
+                tip,
+                log.clone(),
+            ),
             log,
             facts,
             members: HashSet::from([HOST]),
@@ -185,7 +220,15 @@ impl World {
             tip.follow(entry).unwrap();
         }
         let newest = self.log.iter().rev().take(6).rev().cloned().collect();
-        let mut state = State::new(settings(), event(tip.fact_no), Vec::new(), Vec::new(), circle, tip, newest);
+        let mut state = State::new(
+            settings(),
+            event(tip.fact_no),
+            Vec::new(),
+            Vec::new(),
+            circle,
+            tip,
+            newest,
+        );
         let survivors = self.state.take_sessions();
         state.adopt(survivors);
         // What waits in the old room is dropped, and its replies say so.
@@ -194,14 +237,25 @@ impl World {
 
     fn commit(&mut self, change: Change) {
         let no = self.facts.len() as u64 + 1;
-        self.facts.push(Fact { id: Uuid::from_u128(1_000 + u128::from(no)), no, actor: Some(HOST), at: Micros(1), change });
+        self.facts.push(Fact {
+            id: Uuid::from_u128(1_000 + u128::from(no)),
+            no,
+            actor: Some(HOST),
+            at: Micros(1),
+            change,
+        });
     }
 
     fn hear(&mut self) {
         let after = usize::try_from(self.state.last_known_fact()).unwrap();
         self.state.queue_facts(FactPage {
             event: event(self.facts.len() as u64),
-            participants: vec![Participant { user: HOST, role: Role::Host, answer: Answer::Accepted, answered_at: None }],
+            participants: vec![Participant {
+                user: HOST,
+                role: Role::Host,
+                answer: Answer::Accepted,
+                answered_at: None,
+            }],
             facts: self.facts[after..].to_vec(),
             people: Vec::new(),
         });
@@ -211,10 +265,16 @@ impl World {
         let client = &self.clients[&user];
         let id = self.next_id;
         self.next_id += 1;
-        let (key, body) = (Uuid::from_u128(u128::from(key) + 1), Bytes::from(format!("{{\"text\":\"{body}\"}}")));
+        let (key, body) = (
+            Uuid::from_u128(u128::from(key) + 1),
+            Bytes::from(format!("{{\"text\":\"{body}\"}}")),
+        );
         self.asked.insert(id, (client.user, key, body.clone()));
         // Honest: the key stands behind this position, if it stands anywhere.
-        let first_try = self.log.iter().find(|entry| entry.author == Some(client.user) && entry.key == key);
+        let first_try = self
+            .log
+            .iter()
+            .find(|entry| entry.author == Some(client.user) && entry.key == key);
         let newest = first_try.map_or(self.log.len() as u64, |entry| entry.seq - 1);
         let publish = Publish {
             session: client.session,
@@ -253,7 +313,11 @@ impl World {
         let member = self.state.check_participant(client.user).is_ok();
         // The log knows every hash.
         let known = since.map(|since| {
-            since.seq == 0 || self.log.get(usize::try_from(since.seq).unwrap() - 1).is_some_and(|entry| entry.hash == since.hash)
+            since.seq == 0
+                || self
+                    .log
+                    .get(usize::try_from(since.seq).unwrap() - 1)
+                    .is_some_and(|entry| entry.hash == since.hash)
         });
         assert_eq!(self.state.join(&join, known).is_ok(), member);
         if member && !client.joined {
@@ -295,7 +359,12 @@ impl World {
 
     fn step(&mut self, op: &Op) {
         match *op {
-            Op::Publish { user, key, body, back } => self.publish(user, key, body, back),
+            Op::Publish {
+                user,
+                key,
+                body,
+                back,
+            } => self.publish(user, key, body, back),
             Op::Join { user, resume } => self.join(user, resume),
             Op::Leave { user } => {
                 let client = self.clients.get_mut(&user).unwrap();
@@ -336,7 +405,10 @@ impl World {
                 match frame["push"].as_str().unwrap() {
                     "joined" => {
                         let head: Head = serde_json::from_value(frame["head"].clone()).unwrap();
-                        assert!(frame.get("reset").is_none(), "an honest client was reset: {frame}");
+                        assert!(
+                            frame.get("reset").is_none(),
+                            "an honest client was reset: {frame}"
+                        );
                         for entry in frame["entries"].as_array().unwrap() {
                             client.copy.insert(entry["seq"].as_u64().unwrap(), entry.clone());
                         }
@@ -358,8 +430,15 @@ impl World {
                 }
             }
             for (seq, shown) in &client.copy {
-                let entry = self.log.get(usize::try_from(*seq).unwrap() - 1).expect("shown, but not in the log");
-                assert_eq!(shown["key"], entry.key.to_string(), "another entry was shown at {seq}");
+                let entry = self
+                    .log
+                    .get(usize::try_from(*seq).unwrap() - 1)
+                    .expect("shown, but not in the log");
+                assert_eq!(
+                    shown["key"],
+                    entry.key.to_string(),
+                    "another entry was shown at {seq}"
+                );
             }
         }
     }
@@ -371,7 +450,12 @@ impl World {
             self.append(usize::MAX, 0);
         }
         self.read_sockets();
-        let facts: Vec<Uuid> = self.log.iter().filter(|entry| entry.kind == Kind::Fact).map(|entry| entry.key).collect();
+        let facts: Vec<Uuid> = self
+            .log
+            .iter()
+            .filter(|entry| entry.kind == Kind::Fact)
+            .map(|entry| entry.key)
+            .collect();
         let committed: Vec<Uuid> = self.facts.iter().map(|fact| fact.id).collect();
         assert_eq!(facts, committed, "facts are lost, doubled or out of order");
 
@@ -379,8 +463,15 @@ impl World {
         let mut inside = HashSet::from([HOST]);
         for entry in &self.log {
             if entry.kind == Kind::Message {
-                assert!(keys.insert((entry.author, entry.key)), "a key stands twice in the log");
-                assert!(inside.contains(&entry.author.unwrap()), "somebody outside was heard at {}", entry.seq);
+                assert!(
+                    keys.insert((entry.author, entry.key)),
+                    "a key stands twice in the log"
+                );
+                assert!(
+                    inside.contains(&entry.author.unwrap()),
+                    "somebody outside was heard at {}",
+                    entry.seq
+                );
             }
             match Fact::of(entry).map(|fact| fact.change) {
                 Some(Change::ParticipantJoined { user }) => drop(inside.insert(user)),
@@ -390,7 +481,11 @@ impl World {
         }
         for client in self.clients.values().filter(|client| client.joined) {
             assert!(inside.contains(&client.user), "somebody outside still listens");
-            assert_eq!(client.head.unwrap().seq, self.log.len() as u64, "a listener was not told everything");
+            assert_eq!(
+                client.head.unwrap().seq,
+                self.log.len() as u64,
+                "a listener was not told everything"
+            );
         }
         drop(self.state);
         for client in self.clients.values() {
@@ -401,7 +496,11 @@ impl World {
                 }
             }
         }
-        let silent: Vec<_> = self.asked.keys().filter(|id| !self.answered.contains(id)).collect();
+        let silent: Vec<_> = self
+            .asked
+            .keys()
+            .filter(|id| !self.answered.contains(id))
+            .collect();
         assert!(silent.is_empty(), "publishes without an answer: {silent:?}");
     }
 }
@@ -409,12 +508,23 @@ impl World {
 fn check_answer(frame: &Value, (user, key, body): &(UserId, Uuid, Bytes), log: &[Entry]) {
     let Some(answer) = frame.get("publish") else {
         let code = frame["error"]["code"].as_str().unwrap();
-        let known = ["KEY_CONFLICT", "KEY_EXPIRED", "UNAVAILABLE", "FORBIDDEN", "EVENT_NOT_FOUND", "NOT_JOINED"];
+        let known = [
+            "KEY_CONFLICT",
+            "KEY_EXPIRED",
+            "UNAVAILABLE",
+            "FORBIDDEN",
+            "EVENT_NOT_FOUND",
+            "NOT_JOINED",
+        ];
         assert!(known.contains(&code), "{frame}");
         return;
     };
     let entry = &log[usize::try_from(answer["seq"].as_u64().unwrap()).unwrap() - 1];
-    assert_eq!((entry.author, entry.key, entry.body()), (Some(*user), *key, Some(body)), "acknowledged, but not this");
+    assert_eq!(
+        (entry.author, entry.key, entry.body()),
+        (Some(*user), *key, Some(body)),
+        "acknowledged, but not this"
+    );
 }
 
 /// The text of an unmasked frame.

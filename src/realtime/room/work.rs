@@ -1,0 +1,170 @@
+//! What a room does beside its appends: marks, catching up, loading facts, looking for keys.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
+
+use super::{FACT_PAGE, Loading, MAX_SEARCHES, PAGE, Room, RoomError, state::Search};
+use crate::{
+    domain::entry::{Entry, Kind},
+    ports::{FactPage, ReadError, SourceError},
+    realtime::heal::jittered,
+};
+
+impl Room {
+    pub(super) fn mark_places(&mut self, ctx: &mut Context<Self>) {
+        let places = self.state.take_places();
+        if places.is_empty() {
+            return;
+        }
+        crate::metrics::facts_appended(places.len() as u64);
+        let (facts, event) = (self.ports.facts.clone(), self.event);
+        let mark = async move {
+            if let Err(error) = facts.mark(event, &places).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(event.id = %event, error, "facts are in the log but not marked, the sweeper will mark them");
+            }
+        };
+        ctx.spawn(mark.into_actor(self));
+    }
+
+    /// Reads what somebody else appended, and goes on.
+    pub(super) fn catch_up(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.catching_up, true) {
+            return;
+        }
+        let (ports, room, mut from) = (
+            self.ports.clone(),
+            self.state.event().room,
+            self.state.tip().head.seq + 1,
+        );
+        let read = async move {
+            let mut entries: Vec<Entry> = Vec::new();
+            let mut pause = Duration::from_millis(20);
+            loop {
+                tokio::time::sleep(jittered(pause)).await;
+                match ports.log.read(room, from, PAGE).await {
+                    Ok(page) => {
+                        let whole = page.len() == PAGE;
+                        from += page.len() as u64;
+                        entries.extend(page);
+                        if !whole {
+                            return entries;
+                        }
+                        pause = Duration::ZERO;
+                    }
+                    Err(error) => {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(error, "the log cannot be read, trying again");
+                        pause = (pause * 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
+                    }
+                }
+            }
+        };
+        ctx.spawn(read.into_actor(self).map(|entries, room, ctx| {
+            room.catching_up = false;
+            let has_facts = entries.iter().any(|entry| entry.kind == Kind::Fact);
+            room.state.conflicted(entries);
+            room.mark_places(ctx);
+            if has_facts {
+                room.load_facts(ctx);
+            }
+            room.pump(ctx);
+        }));
+    }
+
+    /// Loads facts that the store has and the room has not.
+    pub(super) fn load_facts(&mut self, ctx: &mut Context<Self>) {
+        if self.loading != Loading::No {
+            self.loading = Loading::Again;
+            return;
+        }
+        self.loading = Loading::Yes;
+        let (facts, event, after) = (self.ports.facts.clone(), self.event, self.state.last_known_fact());
+        let load = async move { facts.facts(event, after, FACT_PAGE).await };
+        ctx.spawn(
+            load.into_actor(self)
+                .map(|page: Result<FactPage, SourceError>, room, ctx| {
+                    let asked_again = room.loading == Loading::Again;
+                    room.loading = Loading::No;
+                    match page {
+                        Ok(page) => {
+                            let again = asked_again || page.facts.len() == FACT_PAGE;
+                            room.state.queue_facts(page);
+                            if again {
+                                room.load_facts(ctx);
+                            }
+                            room.pump(ctx);
+                        }
+                        Err(error) => {
+                            let error: &dyn std::error::Error = &error;
+                            tracing::warn!(event.id = %room.event, error, "facts cannot be loaded");
+                            for (_, done) in room.recording.drain(..) {
+                                let _ = done.send(Err(RoomError::Unavailable));
+                            }
+                        }
+                    }
+                }),
+        );
+    }
+
+    pub(super) fn take(&mut self, search: Option<Search>, ctx: &mut Context<Self>) {
+        if let Some(search) = search {
+            if self.searches.len() >= MAX_SEARCHES {
+                self.state.search_failed(search);
+            } else {
+                self.searches.push_back(search);
+            }
+        }
+        self.search_next(ctx);
+    }
+
+    /// Looks for the next key in the log.
+    fn search_next(&mut self, ctx: &mut Context<Self>) {
+        if self.searching {
+            return;
+        }
+        let Some(search) = self.searches.pop_front() else {
+            return;
+        };
+        self.searching = true;
+        let (log, room) = (self.ports.log.clone(), self.state.event().room);
+        let look = async move {
+            let (author, key) = (search.publish.user, search.publish.key);
+            let mut from = search.from;
+            while from <= search.to {
+                let page = match log.read(room, from, PAGE).await {
+                    Ok(page) => page,
+                    Err(error) => return (search, Err(error)),
+                };
+                let Some(last) = page.last().map(|last| last.seq) else {
+                    break;
+                };
+                let is_it = |entry: &Entry| {
+                    entry.kind == Kind::Message && entry.author == Some(author) && entry.key == key
+                };
+                if let Some(found) = page.into_iter().find(is_it) {
+                    return (search, Ok(Some(found)));
+                }
+                from = last + 1;
+            }
+            (search, Ok(None))
+        };
+        ctx.spawn(look.into_actor(self).map(
+            |(search, found): (Search, Result<Option<Entry>, ReadError>), room, ctx| {
+                room.searching = false;
+                let again = match found {
+                    Ok(found) => room.state.searched(search, found.as_ref()),
+                    Err(error) => {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::warn!(event.id = %room.event, error, "a key cannot be looked for");
+                        room.state.search_failed(search);
+                        None
+                    }
+                };
+                room.take(again, ctx);
+                room.pump(ctx);
+            },
+        ));
+    }
+}
