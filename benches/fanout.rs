@@ -3,6 +3,8 @@
 //! `cargo bench --bench fanout`. An iteration ends only when every outbox has
 //! been written out, so it cannot measure the producer alone.
 
+#![expect(clippy::expect_used, reason = "a benchmark may panic")]
+
 use std::{hint::black_box, time::Duration};
 
 use bytes::Bytes;
@@ -92,7 +94,7 @@ fn publish(criterion: &mut Criterion) {
     group.bench_function("decode", |bencher| bencher.iter(|| v2::decode(black_box(&text))));
     group.bench_function("seal", |bencher| bencher.iter(message));
     group.bench_function("encode", |bencher| {
-        bencher.iter(|| encoded(black_box(&tip), black_box(&entry)))
+        bencher.iter(|| encoded(black_box(&tip), black_box(&entry)));
     });
     group.finish();
 }

@@ -91,6 +91,23 @@ impl Client {
         line.unwrap_or_else(|| panic!("the client ended without {part:?}: {:#?}", self.seen))
     }
 
+    /// Reads on until each of `parts` was in a line, in whatever order.
+    async fn shows_all(&mut self, parts: &[&str]) {
+        let from = self.seen.len();
+        let missing = |seen: &[String]| {
+            parts
+                .iter()
+                .find(|part| !seen.iter().any(|line| line.contains(*part)))
+                .copied()
+        };
+        while let Some(part) = missing(&self.seen[from..]) {
+            let what = format!("{part:?}");
+            let line = soon(&what, self.output.recv()).await;
+            self.seen
+                .push(line.unwrap_or_else(|| panic!("the client ended without {what}: {:#?}", self.seen)));
+        }
+    }
+
     /// Ends its input, and gives all that it showed and whether it ended well.
     async fn end(mut self) -> (Vec<String>, bool) {
         self.stdin = None;
@@ -167,8 +184,8 @@ async fn two_terminals_talk_while_the_server_falls() {
     }
     minji.types("하나");
     let mut server = restart(dir.path(), port).await;
-    tom.shows("three").await;
-    minji.shows("three").await;
+    tom.shows_all(&["three", "하나"]).await;
+    minji.shows_all(&["three", "하나"]).await;
 
     // A stop that says when to come back.
     server.terminate();

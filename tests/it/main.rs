@@ -1,5 +1,6 @@
 //! One binary: one link, one harness.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![expect(clippy::too_many_lines, reason = "a test tells one story to its end")]
 
 mod architecture;
 mod bad_input;

@@ -61,7 +61,7 @@ async fn observers_who_come_and_go_end_with_what_a_fresh_reader_reads() {
         user.join_by(&code).await;
         writers.push(tokio::spawn(write(user, room, number, Arc::clone(&busy))));
     }
-    let seen = Arc::new(Seen::default());
+    let counts = Arc::new(Seen::default());
     let mut observers = Vec::new();
     for number in 0..OBSERVERS {
         let user = app.user(&format!("Observer {number}")).await;
@@ -72,7 +72,7 @@ async fn observers_who_come_and_go_end_with_what_a_fresh_reader_reads() {
             room,
             rng,
             Arc::clone(&busy),
-            Arc::clone(&seen),
+            Arc::clone(&counts),
         )));
     }
 
@@ -99,7 +99,7 @@ async fn observers_who_come_and_go_end_with_what_a_fresh_reader_reads() {
     }
     assert_eq!(said, texts.len());
     let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
-    let (whole, paged, reset) = (count(&seen.whole), count(&seen.paged), count(&seen.reset));
+    let (whole, paged, reset) = (count(&counts.whole), count(&counts.paged), count(&counts.reset));
     assert!(
         whole > 0 && paged > 0 && reset > 0,
         "resumed {whole}, paged {paged}, reset {reset} with seed {seed}"
@@ -125,7 +125,7 @@ async fn write(user: User, room: i64, number: usize, busy: Arc<Busy>) -> Copy {
 }
 
 /// Comes back again and again, from where it was, from far behind, or with a wrong hash.
-async fn observe(user: User, room: i64, mut rng: StdRng, busy: Arc<Busy>, seen: Arc<Seen>) -> Copy {
+async fn observe(user: User, room: i64, mut rng: StdRng, busy: Arc<Busy>, counts: Arc<Seen>) -> Copy {
     let mut copy: Option<Copy> = None;
     let mut older: Vec<Option<Copy>> = vec![None];
     busy.start.wait().await;
@@ -146,7 +146,7 @@ async fn observe(user: User, room: i64, mut rng: StdRng, busy: Arc<Busy>, seen: 
         }
         let before = socket.copies.get(&room).cloned();
         let joined = socket.join(room).await;
-        judge(&joined, before.as_ref(), &seen);
+        judge(&joined, before.as_ref(), &counts);
         let page = rng.random_range(1..=100);
         socket.fill(room, page).await;
         socket.copy(room).assert_whole();
@@ -172,7 +172,7 @@ async fn observe(user: User, room: i64, mut rng: StdRng, busy: Arc<Busy>, seen: 
 }
 
 /// Holds the answer to a join against what the client had.
-fn judge(joined: &Value, before: Option<&Copy>, seen: &Seen) {
+fn judge(joined: &Value, before: Option<&Copy>, counts: &Seen) {
     let head = joined["head"]["seq"].as_u64().unwrap();
     let seqs: Vec<u64> = joined["entries"]
         .as_array()
@@ -187,14 +187,14 @@ fn judge(joined: &Value, before: Option<&Copy>, seen: &Seen) {
             "0".repeat(64),
             "a true position was not believed"
         );
-        seen.reset.fetch_add(1, Ordering::SeqCst);
+        counts.reset.fetch_add(1, Ordering::SeqCst);
     } else if let Some(before) = before {
         assert_ne!(before.hash, "0".repeat(64), "a wrong hash was believed");
         if complete {
             assert!(seqs.iter().copied().eq(before.seq + 1..=head), "{seqs:?}");
-            seen.whole.fetch_add(1, Ordering::SeqCst);
+            counts.whole.fetch_add(1, Ordering::SeqCst);
         } else {
-            seen.paged.fetch_add(1, Ordering::SeqCst);
+            counts.paged.fetch_add(1, Ordering::SeqCst);
         }
     }
     // Whatever it holds, it ends at the head and has no hole.
