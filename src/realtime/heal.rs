@@ -115,7 +115,7 @@ pub(super) async fn settle(ports: &Ports, event: EventId) -> Result<(RoomSnapsho
         if tip.fact_no > snapshot.event.fact_no {
             healed.adopted += adopt_lost(ports, event, room, tip, snapshot.event.fact_no).await?;
         } else if tip.fact_no < snapshot.event.fact_no {
-            healed.appended += append_missing(ports, event, room, tip).await?;
+            healed.appended += append_missing(ports, event, room, tip, &snapshot.unmarked).await?;
         } else if snapshot.unmarked.is_empty() {
             return Ok((snapshot, tip, healed));
         } else {
@@ -126,7 +126,13 @@ pub(super) async fn settle(ports: &Ports, event: EventId) -> Result<(RoomSnapsho
 }
 
 /// Appends facts behind `tip` that the store has and the log has not.
-async fn append_missing(ports: &Ports, event: EventId, room: RoomId, mut tip: Tip) -> Result<u64, HealError> {
+async fn append_missing(
+    ports: &Ports,
+    event: EventId,
+    room: RoomId,
+    mut tip: Tip,
+    unmarked: &[u64],
+) -> Result<u64, HealError> {
     let page = ports.facts.facts(event, tip.fact_no, PAGE).await?;
     let expected = tip.head;
     let mut entries = Vec::new();
@@ -139,21 +145,34 @@ async fn append_missing(ports: &Ports, event: EventId, room: RoomId, mut tip: Ti
     if entries.is_empty() {
         return Err(HealError::Unsettled);
     }
-    let entries: Arc<[Entry]> = entries.into();
-    let Some(Appended { taken, .. }) = append_until_known(ports, room, expected, &entries).await else {
-        return Ok(0);
-    };
     let places: Vec<FactPlace> = entries
         .iter()
-        .take(taken)
         .map(|entry| FactPlace {
             no: entry.fact_no,
             seq: entry.seq,
         })
         .collect();
+    // Whose place is written down already had it in a log that is no more. That must not
+    // be believed, not even when this process dies right after the append.
+    let stale: Vec<FactPlace> = places
+        .iter()
+        .filter(|place| unmarked.binary_search(&place.no).is_err())
+        .copied()
+        .collect();
+    if !stale.is_empty() {
+        ports.facts.mark(event, &stale).await?;
+    }
+    let entries: Arc<[Entry]> = entries.into();
+    let Some(Appended { taken, .. }) = append_until_known(ports, room, expected, &entries).await else {
+        // Somebody else appended, perhaps these very facts, and then at other places.
+        let stale: Vec<u64> = stale.iter().map(|place| place.no).collect();
+        mark_unmarked(ports, event, room, ports.log.tip(room).await?, &stale).await?;
+        return Ok(0);
+    };
+    let places = &places[..taken.min(places.len())];
     crate::metrics::facts_appended(places.len() as u64);
-    ports.facts.mark(event, &places).await?;
-    Ok(taken as u64)
+    ports.facts.mark(event, places).await?;
+    Ok(places.len() as u64)
 }
 
 /// A new salt for an entry's digest.

@@ -82,6 +82,7 @@ impl Past {
             }
         }
         let lesson_then = with_head(&mut at_ada, lesson).await;
+        at_ada.close().await;
         let dir = live.stop().await;
         let old = copied(&dir);
 
@@ -108,6 +109,7 @@ impl Past {
         let lesson_now = with_head(&mut at_ada, lesson).await;
         let dinner_now = with_head(&mut at_ada, dinner).await;
         let late_now = with_head(&mut at_ada, late).await;
+        at_ada.close().await;
         let dir = live.stop().await;
         let new = copied(&dir);
         Self {

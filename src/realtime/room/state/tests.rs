@@ -416,6 +416,7 @@ impl World {
                         client.joined = true;
                     }
                     "entries" => {
+                        assert!(client.joined, "told of a room it is not in");
                         let mut last = client.head.unwrap().seq;
                         for entry in frame["entries"].as_array().unwrap() {
                             last += 1;
