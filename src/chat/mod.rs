@@ -2,12 +2,12 @@
 //!
 //! `docs/protocol.md` explains the socket in words; this directory does what it says:
 //!
-//! - [`wire`]: the frames of version 2 as a client writes and reads them.
-//! - [`record`]: where a client stands in a room, and how it notices a gap.
-//! - [`connection`]: connect, authenticate, join, publish, resume. Start here.
-//! - [`api`]: what goes over HTTP: signing in, making events, invite links.
-//! - [`input`]: what a person typed.
-//! - [`terminal`]: lines in, lines out.
+//! - `wire`: the frames of version 2 as a client writes and reads them.
+//! - `record`: where a client stands in a room, and how it notices a gap.
+//! - `connection`: connect, authenticate, join, publish, resume. Start here.
+//! - `api`: what goes over HTTP: signing in, making events, invite links.
+//! - `input`: what a person typed.
+//! - `terminal`: lines in, lines out.
 //!
 //! It knows the server only through its two wires and keeps nothing on disk.
 

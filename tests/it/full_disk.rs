@@ -81,7 +81,7 @@ async fn head_on_disk(disk: &Path, room: i64) -> (u64, String) {
     for name in ["app.db", "chat.db", "app.db-wal", "chat.db-wal"] {
         match fs::copy(disk.join(name), copy.path().join(name)) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                assert!(name.ends_with("-wal"), "{name} is gone")
+                assert!(name.ends_with("-wal"), "{name} is gone");
             }
             copied => assert!(copied.is_ok(), "{copied:?}"),
         }

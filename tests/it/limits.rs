@@ -188,10 +188,11 @@ async fn frame_that_announces_a_tebibyte_is_refused_before_it_is_there() {
     let authorization = format!("Authorization: Bearer {}", ada.token);
     let mut socket = Raw::open(app.address, None, &[&authorization]).await;
     socket.write(&raw::header(true, opcode::TEXT, 1 << 40)).await;
+    let part = vec![b'x'; 65_536];
     let mut sent = 0;
     // As long as the server keeps taking it, it keeps holding it.
-    while sent < 64 << 20 && socket.try_write(&[b'x'; 65_536]).await {
-        sent += 65_536;
+    while sent < 64 << 20 && socket.try_write(&part).await {
+        sent += part.len();
         let closed = tokio::time::timeout(Duration::from_millis(1), socket.end()).await;
         if let Ok(ended) = closed {
             assert_eq!(ended, Ended::Closed(1009));

@@ -17,6 +17,7 @@ mod limits;
 mod live_sessions;
 mod log_contract;
 mod log_format;
+mod protocol_document;
 mod publish_rules;
 mod registry;
 mod removal;

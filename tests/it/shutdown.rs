@@ -253,6 +253,6 @@ async fn client_that_does_not_read_delays_the_end_only_up_to_the_deadline_and_no
     assert_eq!(status.code(), Some(0), "{status}\n{}", server.log());
     // The deadline, and what closing the stores may take.
     assert!((2_000..4_000).contains(&took.as_millis()), "it took {took:?}");
-    println!("ended after {took:?}");
+    eprintln!("ended after {took:?}");
     drop(deaf);
 }

@@ -250,7 +250,7 @@ async fn half_of_a_hundred_sockets_stop_reading_and_harm_only_themselves() {
     assert_eq!(figure(metrics, "timingle_sessions").await, open);
     stop.store(true, Ordering::Relaxed);
     let grown = memory.await.unwrap().saturating_sub(before);
-    println!(
+    eprintln!(
         "{} MiB before, at most {} MiB more, in {:?}",
         before >> 20,
         grown >> 20,

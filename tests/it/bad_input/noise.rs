@@ -67,7 +67,7 @@ async fn thousands_of_random_frames_leave_the_server_serving_and_the_record_whol
     let seed: u64 = std::env::var("TIMINGLE_SEED")
         .ok()
         .map_or_else(rand::random, |seed| seed.parse().unwrap());
-    println!("TIMINGLE_SEED={seed}");
+    eprintln!("TIMINGLE_SEED={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
     let change = |config: &mut timingle::config::Config| {
         config.limits.publishes_per_s = 100_000;
@@ -104,7 +104,7 @@ async fn thousands_of_random_frames_leave_the_server_serving_and_the_record_whol
             }
         }
     }
-    println!("{frames} frames on {sockets} sockets");
+    eprintln!("{frames} frames on {sockets} sockets");
     let said = witness.publish(room, "still here").await;
     assert!(said["publish"].is_object(), "{said}");
     assert_eq!(tricks.tips_asked(), starts, "a room fell and was built again");

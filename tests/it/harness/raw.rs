@@ -23,6 +23,9 @@ pub(crate) mod opcode {
 /// The mask of every frame from here.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
+/// The bit beside a frame's length that says that it is masked.
+const MASKED: u8 = 0x80;
+
 /// An answer over HTTP.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -47,7 +50,10 @@ pub(crate) struct Raw {
 
 /// The head of an upgrade request, with these lines more.
 pub(crate) fn upgrade(path: &str, lines: &[&str]) -> String {
-    let more: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let mut more = lines.join("\r\n");
+    if !more.is_empty() {
+        more.push_str("\r\n");
+    }
     format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -71,13 +77,13 @@ pub(crate) fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn header(fin: bool, opcode: u8, length: u64) -> Vec<u8> {
     let mut bytes = vec![u8::from(fin) << 7 | opcode];
     match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(length @ 0..=125), _) => bytes.push(0x80 | length),
+        (Ok(length @ 0..=125), _) => bytes.push(MASKED | length),
         (_, Ok(length)) => {
-            bytes.push(0x80 | 126);
+            bytes.push(MASKED | 126);
             bytes.extend(length.to_be_bytes());
         }
         _ => {
-            bytes.push(0x80 | 127);
+            bytes.push(MASKED | 127);
             bytes.extend(length.to_be_bytes());
         }
     }
@@ -209,17 +215,6 @@ impl Raw {
                 return ended;
             }
         }
-    }
-
-    /// Reads all that is left until the connection ends, and how much it was.
-    pub(crate) async fn drain(&mut self) -> usize {
-        let mut total = self.read.len();
-        self.read.clear();
-        while self.fill().await {
-            total += self.read.len();
-            self.read.clear();
-        }
-        total
     }
 }
 
