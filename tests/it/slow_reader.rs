@@ -214,7 +214,7 @@ async fn half_of_a_hundred_sockets_stop_reading_and_harm_only_themselves() {
         writers.push(soon("the end of the talk", talk).await.unwrap());
     }
     let head = head.load(Ordering::SeqCst);
-    assert_eq!(head as usize, 2 + 30 + WRITERS * MESSAGES);
+    assert_eq!(head, (2 + 30 + WRITERS * MESSAGES) as u64);
 
     // The others missed nothing: each copy checks itself, and all are one.
     let mut catching_up = Vec::new();

@@ -77,13 +77,13 @@ pub(crate) fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn header(fin: bool, opcode: u8, length: u64) -> Vec<u8> {
     let mut bytes = vec![u8::from(fin) << 7 | opcode];
     match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(length @ 0..=125), _) => bytes.push(MASKED | length),
+        (Ok(length @ 0..=125), _) => bytes.push(MASKED + length),
         (_, Ok(length)) => {
-            bytes.push(MASKED | 126);
+            bytes.push(MASKED + 126);
             bytes.extend(length.to_be_bytes());
         }
         _ => {
-            bytes.push(MASKED | 127);
+            bytes.push(MASKED + 127);
             bytes.extend(length.to_be_bytes());
         }
     }
