@@ -291,6 +291,30 @@ impl Registry {
         }
     }
 
+    /// [`Registry::leave`], but when this returns `Ok` the room tells the session nothing more.
+    ///
+    /// # Errors
+    /// The room is too busy to hear of it.
+    pub(crate) async fn leave_for_sure(&self, event: EventId, session: SessionId) -> Result<(), RoomError> {
+        let is_starting = matches!(self.shared.book.lock().slots.get(&event), Some(Slot::Starting(_)));
+        let room = if is_starting {
+            // It may have taken its sessions over already.
+            self.room(event).await.ok()
+        } else {
+            self.live(event)
+        };
+        if let Some(room) = room
+            && let Err(error) = room.leave_for_sure(session).await
+            && room.is_alive()
+        {
+            return Err(error);
+        }
+        if let Some(survivors) = self.shared.book.lock().survivors.get_mut(&event) {
+            survivors.retain(|(survivor, _)| *survivor != session);
+        }
+        Ok(())
+    }
+
     /// Returns once the fact `fact_no` of `event` is in the log.
     ///
     /// # Errors

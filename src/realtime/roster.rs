@@ -89,11 +89,17 @@ impl Roster {
     /// Takes a new socket in, not authenticated yet.
     pub fn enter(&self, outbox: Outbox) -> Seat {
         let id = SessionId(self.shared.next.fetch_add(1, Ordering::Relaxed));
+        let late = outbox.clone();
         self.shared
             .book
             .lock()
             .seats
             .insert(id, Entry { outbox, holder: None });
+        // It passed the door while that was being closed: whoever announces the end may have
+        // listed the sockets before this one came.
+        if self.is_draining() {
+            late.close(CloseCode::Shutdown);
+        }
         crate::metrics::session_opened();
         Seat {
             id,
@@ -267,6 +273,14 @@ mod tests {
         let mut seats = seats;
         drop(seats.remove(0));
         assert_eq!(seats[1].authenticate(UserId(1), sign_in), Ok(()));
+    }
+
+    #[test]
+    fn socket_that_comes_while_the_server_stops_is_told_so() {
+        let (roster, outbox) = (Roster::new(8), Outbox::new(1_000));
+        roster.announce_shutdown(std::time::Duration::from_secs(1));
+        let _seat = roster.enter(outbox.clone());
+        assert_eq!(outbox.closed(), Some(CloseCode::Shutdown));
     }
 
     #[test]

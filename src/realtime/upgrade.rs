@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_codec::Framed;
+use actix_codec::{Framed, FramedParts};
 use actix_http::{
     HttpMessage as _, Request,
     header::{self, HeaderMap},
@@ -16,6 +16,8 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
 use super::{
     outbox::Outbox,
+    protocol::CloseCode,
+    roster::Seat,
     session::{self, Shared},
 };
 use crate::{
@@ -96,58 +98,57 @@ impl Coded for Refused {
 impl Upgrades {
     /// Answers one upgrade request and, if it passes, runs its session to the end.
     pub async fn accept<C>(self: Arc<Self>, request: Request, framed: Framed<TcpStream, C>) {
-        let parts = framed.into_parts();
-        let mut socket = parts.io;
+        // The session lives long: of HTTP only the socket and what was read too far go with it.
+        let FramedParts { io, read_buf, .. } = framed.into_parts();
+        let (mut socket, read) = (io, BytesMut::from(&read_buf[..]));
+        drop(read_buf);
         // Without it a second small frame waits for the acknowledgement of the first.
         let _ = socket.set_nodelay(true);
         let language = accepted_language(request.headers());
-        match self.check(&request).await {
-            Err(error) => {
-                let answer = self.refusal(&*error, request.headers());
-                let _ = timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await;
-                let _ = timeout(ANSWER_TIMEOUT, socket.shutdown()).await;
-            }
+        let opened = self.open(&request, &mut socket).await;
+        drop(request);
+        if let Some((identity, outbox, seat)) = opened {
+            session::run(Arc::clone(&self.shared), socket, read, identity, language, outbox, seat).await;
+        }
+    }
+
+    /// Answers the request; `None` when there is no session to run.
+    async fn open(
+        &self,
+        request: &Request,
+        socket: &mut TcpStream,
+    ) -> Option<(Option<Identity>, Outbox, Seat)> {
+        let refusal = match self.check(request).await {
+            Err(error) => error,
             Ok(identity) => {
                 let outbox = Outbox::new(self.shared.limits.outbox_bytes);
                 let seat = self.shared.roster.enter(outbox.clone());
-                if let Some(identity) = &identity
-                    && let Err(error) = seat.authenticate(identity.user, identity.sign_in)
-                {
-                    crate::metrics::session_closed("too_many_sockets");
-                    let answer = self.refusal(&error, request.headers());
-                    let _ = timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await;
-                    return;
-                }
-                let key = request
-                    .headers()
-                    .get(header::SEC_WEBSOCKET_KEY)
-                    .map(header::HeaderValue::as_bytes);
-                let accept = hash_key(key.unwrap_or_default());
-                let accept = String::from_utf8_lossy(&accept);
-                let answer = format!(
-                    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                     Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
-                );
-                if matches!(
-                    timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await,
-                    Ok(Ok(()))
-                ) {
-                    let read = BytesMut::from(&parts.read_buf[..]);
-                    session::run(
-                        Arc::clone(&self.shared),
-                        socket,
-                        read,
-                        identity,
-                        language,
-                        outbox,
-                        seat,
-                    )
-                    .await;
-                } else {
-                    crate::metrics::session_closed("normal");
+                let held = identity
+                    .as_ref()
+                    .map_or(Ok(()), |identity| seat.authenticate(identity.user, identity.sign_in));
+                match held {
+                    Ok(()) => {
+                        let answer = switching(request);
+                        if matches!(
+                            timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await,
+                            Ok(Ok(()))
+                        ) {
+                            return Some((identity, outbox, seat));
+                        }
+                        crate::metrics::session_closed(CloseCode::Normal.reason());
+                        return None;
+                    }
+                    Err(error) => {
+                        crate::metrics::session_closed(CloseCode::TooManySockets.reason());
+                        Box::new(error)
+                    }
                 }
             }
-        }
+        };
+        let answer = self.refusal(&*refusal, request.headers());
+        let _ = timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await;
+        let _ = timeout(ANSWER_TIMEOUT, socket.shutdown()).await;
+        None
     }
 
     async fn check(&self, request: &Request) -> Result<Option<Identity>, Box<dyn Coded>> {
@@ -221,6 +222,20 @@ impl Upgrades {
             body.len(),
         )
     }
+}
+
+/// The answer that turns the connection into a WebSocket (RFC 6455 section 4.2.2).
+fn switching(request: &Request) -> String {
+    let key = request
+        .headers()
+        .get(header::SEC_WEBSOCKET_KEY)
+        .map(header::HeaderValue::as_bytes);
+    let accept = hash_key(key.unwrap_or_default());
+    let accept = String::from_utf8_lossy(&accept);
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+    )
 }
 
 fn accepted_language(headers: &HeaderMap) -> Language {

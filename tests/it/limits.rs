@@ -457,6 +457,40 @@ async fn outbox_past_outbox_bytes_closes_its_socket_with_4002_long_before_it_sta
     assert_eq!(writer.copy(room).seq, 601);
 }
 
+#[tokio::test]
+async fn socket_that_takes_nothing_for_outbox_stall_is_dropped_though_its_outbox_has_room() {
+    let stall = Duration::from_secs(1);
+    let app = TestApp::with(|config| {
+        config.limits.outbox_stall = stall;
+        config.limits.outbox_bytes = 64 << 20;
+        config.limits.sockets_per_user = 2;
+        config.limits.publish_burst = 10_000;
+    })
+    .await;
+    let (ada, room, mut writer) = joined(&app).await;
+    for _ in 0..20 {
+        writer.publish(room, &"가".repeat(8_000)).await;
+    }
+    let authorization = format!("Authorization: Bearer {}", ada.token);
+    let mut deaf = Raw::open(app.address, Some(1), &[&authorization]).await;
+    let began = Instant::now();
+    // More answers than the kernel holds between the two.
+    for id in 1..200 {
+        deaf.text(&json!({ "id": id, "history": { "room": room } }).to_string())
+            .await;
+    }
+    until("the deaf one's place", || async {
+        Socket::open(app.address, Some(&ada.token)).await.ok()
+    })
+    .await;
+    let lived = began.elapsed();
+    assert!(
+        lived >= stall && lived < stall + Duration::from_secs(9),
+        "{lived:?}"
+    );
+    assert!(writer.publish(room, "on it goes").await["publish"].is_object());
+}
+
 // ---- over HTTP
 
 #[tokio::test]
@@ -498,4 +532,26 @@ async fn sign_ins_of_an_address_are_limited_and_told_when() {
         answer.json::<Value>().await.unwrap()["code"],
         "RATE_LIMIT_EXCEEDED"
     );
+}
+
+#[tokio::test]
+async fn pages_asked_for_all_at_once_do_not_make_their_reader_slow() {
+    let app = TestApp::with(|config| config.limits.publish_burst = 100).await;
+    let ada = app.user("Ada").await;
+    let room = ada.create_event("Long talk").await;
+    let mut socket = ada.connect().await;
+    socket.join(room).await;
+    let long = "가".repeat(8_000);
+    for _ in 0..12 {
+        assert!(socket.publish(room, &long).await["publish"].is_object());
+    }
+    // A quarter of a megabyte each, of which the outbox holds four.
+    let mut asked = Vec::new();
+    for _ in 0..20 {
+        asked.push(socket.post("history", json!({ "room": room })).await);
+    }
+    for id in asked {
+        let reply = socket.reply(id).await;
+        assert_eq!(reply["history"]["complete"], false, "{}", reply["error"]);
+    }
 }

@@ -1,16 +1,23 @@
 //! A socket that is open lives as long as its sign-in, its token and its client.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use timingle::config::Config;
+use timingle::{app::Overrides, config::Config, domain::time::Clock};
 use tokio_tungstenite::tungstenite::Error;
 
 use crate::harness::{
     Raw, Socket, TestApp, User,
     raw::{frame, opcode},
     socket::Ended,
+    soon,
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -181,10 +188,13 @@ async fn client_that_answers_no_ping_is_closed_with_4003_and_one_that_does_lives
             }
         }
     };
-    let (ended, pings) = tokio::select! {
-        ended = mute_ends => ended,
-        () = quiet_lives => unreachable!(),
-    };
+    let (ended, pings) = soon("the mute one's end", async {
+        tokio::select! {
+            ended = mute_ends => ended,
+            () = quiet_lives => unreachable!(),
+        }
+    })
+    .await;
     assert_eq!(ended, Ended::Closed(4003));
     assert!(pings >= 2, "{pings} pings in five heartbeats");
     let lived = opened.elapsed();
@@ -223,4 +233,33 @@ async fn joined_socket_is_told_the_head_when_nothing_is_said_for_a_heartbeat() {
     let asked = socket.post("history", json!({ "room": room })).await;
     let next = socket.frame().await.unwrap();
     assert_eq!(next["id"], asked, "told of a room that it left: {next}");
+}
+
+#[tokio::test]
+async fn session_that_falls_says_that_it_is_the_servers_fault_and_hinders_nobody() {
+    let (falls, machine) = (Arc::new(AtomicBool::new(false)), Clock::system());
+    let armed = Arc::clone(&falls);
+    let clock = Clock::from_fn(move || {
+        assert!(!armed.swap(false, Ordering::SeqCst), "a trick: the clock falls");
+        machine.now()
+    });
+    let overrides = Overrides {
+        clock,
+        ..Overrides::default()
+    };
+    let app = TestApp::start(Arc::new(tempfile::tempdir().unwrap()), |_| {}, overrides).await;
+    let (ada, min) = (app.user("Ada").await, app.user("민지").await);
+    let room = ada.create_event("Lesson").await;
+    ada.bring(&min, room).await;
+    let (mut adas, mut mins) = (ada.connect().await, min.connect().await);
+    adas.join(room).await;
+    mins.join(room).await;
+    // To renew a credential the session looks at the clock.
+    falls.store(true, Ordering::SeqCst);
+    adas.post("auth", json!({ "access_token": ada.token })).await;
+    assert_eq!(adas.end().await, Ended::Closed(1011));
+    mins.publish(room, "still here").await;
+    let mut again = ada.connect().await;
+    again.join(room).await;
+    assert_serves(&mut again, room).await;
 }

@@ -1,12 +1,15 @@
 //! The same key is the same message; what cannot be told exactly is refused.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use timingle::app::Overrides;
 use uuid::Uuid;
 
-use crate::harness::{Socket, TestApp, User};
+use crate::harness::{
+    Socket, TestApp, User,
+    log::{Gate, Tricks},
+};
 
 fn key() -> String {
     Uuid::new_v4().to_string()
@@ -318,4 +321,37 @@ async fn who_has_not_joined_or_takes_no_part_says_nothing() {
         "NOT_JOINED"
     );
     assert_eq!(at_ada.whole_record(room).await.texts(), ["in time"]);
+}
+
+#[tokio::test]
+async fn key_that_cannot_be_looked_for_in_time_is_answered_in_time() {
+    let tricks = Tricks::default();
+    let app = TestApp::start(
+        Arc::new(tempfile::tempdir().unwrap()),
+        |config| {
+            config.room.tail_entries = 8;
+            config.room.publish_timeout = Duration::from_millis(300);
+        },
+        tricks.overrides(),
+    )
+    .await;
+    let ada = app.user("Ada").await;
+    let room = ada.create_event("Lesson").await;
+    let mut socket = ada.connect().await;
+    socket.join(room).await;
+    chatter(&mut socket, room, 12).await;
+    let gate = Gate::closed();
+    tricks.hold_reads(gate.clone());
+    // The first is being looked for, the others wait for their turn.
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let arguments = json!({ "room": room, "key": key(), "after": 1, "body": { "text": "late" } });
+        asked.push(socket.post("publish", arguments).await);
+    }
+    gate.reached().await;
+    for id in asked {
+        assert_eq!(code(&socket.reply(id).await), "UNAVAILABLE");
+    }
+    gate.open();
+    assert!(seq(&socket.publish_as(room, &key(), 1, "found to be new").await) > 13);
 }

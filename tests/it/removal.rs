@@ -1,11 +1,11 @@
 //! Who is removed, or goes, neither sends nor receives from the next entry on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{Copy, Socket, TestApp, User};
+use crate::harness::{Copy, Socket, TestApp, User, soon};
 
 /// How often the race is run, each time with somebody else.
 const ROUNDS: usize = 12;
@@ -151,12 +151,11 @@ async fn race(host: &User, other: &User, guest: &User, room: i64, by: &User, rou
     // What was promised stands, and what was refused does not.
     let mut refused = 0;
     for reply in to_guest.values() {
-        match reply["publish"]["seq"].as_u64() {
-            Some(seq) => assert_eq!(visible[&seq]["author"], guest.id, "{reply}"),
-            None => {
-                assert_eq!(reply["error"]["code"], "FORBIDDEN", "{reply}");
-                refused += 1;
-            }
+        if let Some(seq) = reply["publish"]["seq"].as_u64() {
+            assert_eq!(visible[&seq]["author"], guest.id, "{reply}");
+        } else {
+            assert_eq!(reply["error"]["code"], "FORBIDDEN", "{reply}");
+            refused += 1;
         }
     }
     let spoken = visible
@@ -294,4 +293,36 @@ async fn removed_participant_learns_nothing_of_how_it_goes_on() {
         .publish_as(room, &Uuid::new_v4().to_string(), 1_000, "x")
         .await;
     assert_eq!(reply["error"]["code"], "FORBIDDEN", "{reply}");
+}
+
+#[tokio::test]
+async fn removed_author_learns_it_also_after_the_room_was_let_go_of() {
+    let app = TestApp::with(|config| {
+        config.room.idle_after = Duration::ZERO;
+        config.limits.publishes_per_s = 100_000;
+        config.limits.publish_burst = 100_000;
+    })
+    .await;
+    let (ada, ben) = (app.user("Ada").await, app.user("Ben").await);
+    let room = ada.create_event("Short visit").await;
+    ada.bring(&ben, room).await;
+    let mut socket = ben.connect().await;
+    socket.join(room).await;
+    ada.remove(&ben, room).await;
+    socket.push("removed").await;
+    let key = Uuid::new_v4().to_string();
+    // Nobody is in the room: it is let go of, which an answer tells, and found again.
+    let mut was_away = false;
+    soon("the refusal of a room that had been let go of", async {
+        loop {
+            let reply = socket.publish_as(room, &key, 2, "still here?").await;
+            match reply["error"]["code"].as_str() {
+                Some("UNAVAILABLE") => was_away = true,
+                Some("FORBIDDEN") if was_away => break,
+                Some("FORBIDDEN") => {}
+                _ => panic!("{reply}"),
+            }
+        }
+    })
+    .await;
 }

@@ -129,7 +129,7 @@ impl Past {
     }
 
     /// A data directory with `app_db` and `chat_db` of different moments.
-    fn mixed(&self, app_db: &TempDir, chat_db: &TempDir) -> Arc<TempDir> {
+    fn mixed(app_db: &TempDir, chat_db: &TempDir) -> Arc<TempDir> {
         let dir = tempfile::tempdir().unwrap();
         copy_db(app_db.path(), dir.path(), APP);
         copy_db(chat_db.path(), dir.path(), CHAT);
@@ -233,7 +233,7 @@ const LESSON_OF_OLD_STORE: &[&str] = &[
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn store_older_than_the_log_takes_its_history_from_the_log_and_says_how_it_stands() {
     let past = Past::lived().await;
-    let dir = past.mixed(&past.old, &past.new);
+    let dir = Past::mixed(&past.old, &past.new);
     let app = TestApp::start(dir, |_| {}, Overrides::default()).await;
     let (ada, min, jun) = (
         again(&app, &past.ada).await,
@@ -341,7 +341,7 @@ async fn store_older_than_the_log_takes_its_history_from_the_log_and_says_how_it
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn log_older_than_the_store_gets_the_missing_facts_again() {
     let past = Past::lived().await;
-    let dir = past.mixed(&past.new, &past.old);
+    let dir = Past::mixed(&past.new, &past.old);
     let app = TestApp::start(dir, |_| {}, Overrides::default()).await;
     let (ada, min) = (again(&app, &past.ada).await, again(&app, &past.min).await);
 
@@ -436,7 +436,7 @@ async fn log_older_than_the_store_gets_the_missing_facts_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn process_that_dies_while_it_heals_leaves_no_wrong_place_behind() {
     let past = Past::lived().await;
-    let dir = past.mixed(&past.new, &past.old);
+    let dir = Past::mixed(&past.new, &past.old);
     let tricks = Tricks::default();
     // The facts stand in the log again, and nobody has written down where.
     tricks.arm("participant_removed", Trick::PanicWritten);
@@ -468,7 +468,7 @@ async fn repair_brings_every_event_to_one_state_and_then_finds_nothing_more() {
     let past = Past::lived().await;
     // An older store: two facts of the lesson and one of the dinner come from the log,
     // and each event states how it stands.
-    let dir = past.mixed(&past.old, &past.new);
+    let dir = Past::mixed(&past.old, &past.new);
     let repaired = app::repair(&config(dir.path()), |_| {}).await.unwrap();
     assert_eq!((repaired.events, repaired.failed), (2, 0));
     assert_eq!(
@@ -491,7 +491,7 @@ async fn repair_brings_every_event_to_one_state_and_then_finds_nothing_more() {
     );
 
     // An older log.
-    let dir = past.mixed(&past.new, &past.old);
+    let dir = Past::mixed(&past.new, &past.old);
     let repaired = app::repair(&config(dir.path()), |_| {}).await.unwrap();
     assert_eq!((repaired.events, repaired.failed), (3, 0));
     assert_eq!(
@@ -509,7 +509,7 @@ async fn repair_brings_every_event_to_one_state_and_then_finds_nothing_more() {
     );
 
     // Stores of one moment need nothing, and a log that is gone altogether gets every fact.
-    let dir = past.mixed(&past.new, &past.new);
+    let dir = Past::mixed(&past.new, &past.new);
     let repaired = app::repair(&config(dir.path()), |_| {}).await.unwrap();
     assert_eq!(
         (repaired.events, repaired.failed, repaired.healed),

@@ -283,6 +283,11 @@ async fn append_in_doubt_is_repeated_until_it_is_known() {
         );
     }
     assert_eq!(stage.tricks.fired(), 2);
+    assert_eq!(
+        stage.tricks.other_after_doubt(),
+        0,
+        "not the very same entries were repeated"
+    );
     let record = stage.settle().await;
     assert_eq!(record.texts(), ["written", "next", "not written", "next"]);
 }

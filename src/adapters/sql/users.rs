@@ -82,6 +82,29 @@ pub async fn insert(conn: &mut Conn, new: NewUser<'_>) -> Result<Option<User>, S
         .transpose()
 }
 
+/// Keeps the numbers of users whom only a room's log still knows from being given out
+/// again: each becomes an account that is gone. A number that is in use stays as it is.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn bury(conn: &mut Conn, ids: &[UserId], at: Micros) -> Result<(), SqlError> {
+    let at = at.to_datetime();
+    for id in ids {
+        diesel::insert_into(users::table)
+            .values((
+                users::id.eq(id.0),
+                users::status.eq(UserStatus::Deleted.as_str()),
+                users::created_at.eq(at),
+                users::updated_at.eq(at),
+            ))
+            .on_conflict(users::id)
+            .do_nothing()
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
 /// The user with that number.
 ///
 /// # Errors

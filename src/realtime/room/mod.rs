@@ -137,6 +137,14 @@ impl RoomHandle {
         let _ = self.addr.try_send(Leave(session));
     }
 
+    /// Detaches a session; when this returns `Ok`, nothing more comes to it from this room.
+    ///
+    /// # Errors
+    /// The room is too busy, or not there (any more).
+    pub(crate) async fn leave_for_sure(&self, session: SessionId) -> Result<(), RoomError> {
+        self.ask(Leave(session)).await.ok_or(RoomError::Unavailable)
+    }
+
     /// Hands a message over; the answer goes to its `reply`.
     pub(crate) fn publish(&self, publish: Publish) {
         self.tell(publish);
@@ -271,6 +279,7 @@ impl Room {
         if self.state.has_deadlines() {
             self.state.expire(now);
         }
+        self.expire_searches(now);
         self.state.prune();
         if now.duration_since(self.last_told) >= self.times.heartbeat {
             self.last_told = now;

@@ -1,6 +1,7 @@
 //! The answer that somebody waits for.
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::RoomError;
 use crate::{
@@ -18,6 +19,8 @@ pub struct ReplyTo {
     id: u64,
     language: Language,
     answered: bool,
+    /// Dropped with this, which is how [`ReplyTo::answered`] hears of it.
+    waits: Option<oneshot::Sender<()>>,
 }
 
 impl ReplyTo {
@@ -28,6 +31,17 @@ impl ReplyTo {
             id,
             language,
             answered: false,
+            waits: None,
+        }
+    }
+
+    /// Returns once the answer is in the outbox.
+    pub fn answered(&mut self) -> impl Future<Output = ()> + use<> {
+        let (waits, done) = oneshot::channel();
+        self.waits = Some(waits);
+        async move {
+            // Nothing is ever sent: the answer's end is the sender's.
+            let _ = done.await;
         }
     }
 

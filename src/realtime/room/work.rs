@@ -1,13 +1,17 @@
 //! What a room does beside its appends: marks, catching up, loading facts, looking for keys.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
+use tokio::time::timeout_at;
 
 use super::{FACT_PAGE, Loading, MAX_SEARCHES, PAGE, Room, RoomError, state::Search};
 use crate::{
-    domain::entry::{Entry, Kind},
-    ports::{FactPage, ReadError, SourceError},
+    domain::{
+        entry::{Entry, Kind},
+        id::RoomId,
+    },
+    ports::{FactPage, ReadError, RoomLog, SourceError},
     realtime::heal::jittered,
 };
 
@@ -119,6 +123,18 @@ impl Room {
         self.search_next(ctx);
     }
 
+    /// Answers the searches that have waited for their turn past their deadline.
+    pub(super) fn expire_searches(&mut self, now: Instant) {
+        let (late, waiting): (Vec<_>, Vec<_>) = self
+            .searches
+            .drain(..)
+            .partition(|search| search.publish.deadline <= now);
+        self.searches = waiting.into();
+        for search in late {
+            self.state.search_failed(search);
+        }
+    }
+
     /// Looks for the next key in the log.
     fn search_next(&mut self, ctx: &mut Context<Self>) {
         if self.searching {
@@ -130,25 +146,10 @@ impl Room {
         self.searching = true;
         let (log, room) = (self.ports.log.clone(), self.state.event().room);
         let look = async move {
-            let (author, key) = (search.publish.user, search.publish.key);
-            let mut from = search.from;
-            while from <= search.to {
-                let page = match log.read(room, from, PAGE).await {
-                    Ok(page) => page,
-                    Err(error) => return (search, Err(error)),
-                };
-                let Some(last) = page.last().map(|last| last.seq) else {
-                    break;
-                };
-                let is_it = |entry: &Entry| {
-                    entry.kind == Kind::Message && entry.author == Some(author) && entry.key == key
-                };
-                if let Some(found) = page.into_iter().find(is_it) {
-                    return (search, Ok(Some(found)));
-                }
-                from = last + 1;
-            }
-            (search, Ok(None))
+            let deadline = search.publish.deadline.into();
+            let found = timeout_at(deadline, find(&*log, room, &search)).await;
+            let found = found.unwrap_or_else(|late| Err(ReadError::Unavailable(Box::new(late))));
+            (search, found)
         };
         ctx.spawn(look.into_actor(self).map(
             |(search, found): (Search, Result<Option<Entry>, ReadError>), room, ctx| {
@@ -167,4 +168,23 @@ impl Room {
             },
         ));
     }
+}
+
+/// The message whose author and key `search` is for, if the log has it where it may stand.
+async fn find(log: &dyn RoomLog, room: RoomId, search: &Search) -> Result<Option<Entry>, ReadError> {
+    let (author, key) = (search.publish.user, search.publish.key);
+    let is_it =
+        |entry: &Entry| entry.kind == Kind::Message && entry.author == Some(author) && entry.key == key;
+    let mut from = search.from;
+    while from <= search.to {
+        let page = log.read(room, from, PAGE).await?;
+        let Some(last) = page.last().map(|last| last.seq) else {
+            break;
+        };
+        if let Some(found) = page.into_iter().find(is_it) {
+            return Ok(Some(found));
+        }
+        from = last + 1;
+    }
+    Ok(None)
 }

@@ -27,6 +27,9 @@ use crate::{
 /// Rooms started at the same time for one join.
 const PARALLEL_STARTS: usize = 8;
 
+/// Bytes of the commands that may wait behind one that waits for something.
+const QUEUE_BYTES: usize = 1024 * 1024;
+
 /// Why a session refuses a command before any room hears of it.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
@@ -75,11 +78,21 @@ impl Coded for Refusal {
 }
 
 impl Session {
-    pub(super) fn accept(&mut self, id: u64, command: Command, ctx: &mut WebsocketContext<Self>) {
-        if self.queue.len() >= self.shared.limits.commands_in_flight {
+    /// Takes a command in that came in a frame of `bytes`.
+    pub(super) fn accept(
+        &mut self,
+        id: u64,
+        command: Command,
+        bytes: usize,
+        ctx: &mut WebsocketContext<Self>,
+    ) {
+        if self.queue.len() >= self.shared.limits.commands_in_flight
+            || self.queue_bytes + bytes > QUEUE_BYTES.max(self.shared.limits.frame_bytes)
+        {
             return self.fail(Some(id), &Refusal::Busy);
         }
-        self.queue.push_back((id, command));
+        self.queue_bytes += bytes;
+        self.queue.push_back((id, command, bytes));
         self.work(ctx);
     }
 
@@ -87,14 +100,15 @@ impl Session {
     fn work(&mut self, ctx: &mut WebsocketContext<Self>) {
         while !self.waiting
             && !self.closing
-            && let Some((id, command)) = self.queue.pop_front()
+            && let Some((id, command, bytes)) = self.queue.pop_front()
         {
+            self.queue_bytes -= bytes;
             match command {
                 Command::Auth { access_token } => self.authenticate(id, access_token, ctx),
                 _ if self.identity.is_none() => self.fail(Some(id), &Refusal::NotAuthenticated),
                 Command::Join(join) => self.join(id, join, ctx),
-                Command::Leave { rooms } => self.leave(id, &rooms),
-                Command::Publish(publish) => self.publish(id, publish),
+                Command::Leave { rooms } => self.leave(id, rooms, ctx),
+                Command::Publish(publish) => self.publish(id, publish, ctx),
                 Command::History(history) => self.history(id, history, ctx),
             }
         }
@@ -186,15 +200,33 @@ impl Session {
         });
     }
 
-    fn leave(&mut self, id: u64, rooms: &[EventId]) {
-        for room in rooms {
-            self.joined.remove(room);
-            self.shared.registry.leave(*room, self.seat.id());
-        }
-        self.push(v2::leave_reply(id));
+    fn leave(&mut self, id: u64, rooms: Vec<EventId>, ctx: &mut WebsocketContext<Self>) {
+        let (shared, session) = (Arc::clone(&self.shared), self.seat.id());
+        let work = async move {
+            let leaves = rooms.iter().map(async |room| {
+                let left = shared.registry.leave_for_sure(*room, session).await;
+                (*room, left)
+            });
+            futures_util::future::join_all(leaves).await
+        };
+        self.wait_for(ctx, work, move |session, outcomes, _| {
+            let mut failed = None;
+            for (room, left) in outcomes {
+                match left {
+                    Ok(()) => {
+                        session.joined.remove(&room);
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+            match failed {
+                None => session.push(v2::leave_reply(id)),
+                Some(error) => session.fail(Some(id), &error),
+            }
+        });
     }
 
-    fn publish(&mut self, id: u64, publish: v2::Publish) {
+    fn publish(&mut self, id: u64, publish: v2::Publish, ctx: &mut WebsocketContext<Self>) {
         let Some(user) = self.identity.as_ref().map(|identity| identity.user) else {
             return;
         };
@@ -209,8 +241,12 @@ impl Session {
         if !self.joined.contains(&publish.room) {
             return reply.fail(&RoomError::NotJoined);
         }
-        // A joined room that is not live is being built again: the dropped reply says `UNAVAILABLE`.
         let Some(room) = self.shared.registry.live(publish.room) else {
+            // It is being built again, or was let go of after this socket had been put out of
+            // it. The dropped reply says `UNAVAILABLE`; the live room will tell the repetition.
+            let (shared, event) = (Arc::clone(&self.shared), publish.room);
+            let start = async move { shared.registry.room(event).await.map(|_| ()) };
+            ctx.spawn(start.into_actor(self).map(|_, _, _| ()));
             return;
         };
         let arrived = Instant::now();
@@ -243,13 +279,17 @@ impl Session {
         let Some(user) = self.identity.as_ref().map(|identity| identity.user) else {
             return;
         };
-        let (shared, outbox, reply) = (Arc::clone(&self.shared), self.outbox.clone(), self.reply_to(id));
+        let (shared, outbox, mut reply) = (Arc::clone(&self.shared), self.outbox.clone(), self.reply_to(id));
+        let answered = reply.answered();
         let work = async move {
             outbox.has_room().await;
             match shared.registry.room(asked.room).await {
                 Ok(room) => room.history(user, asked.window, asked.limit, reply),
                 Err(error) => reply.fail(&error),
             }
+            // One page of a socket at a time: many at once would overflow its own outbox and
+            // take the log's few readers from everybody else.
+            answered.await;
         };
         self.wait_for(ctx, work, |_, (), _| {});
     }

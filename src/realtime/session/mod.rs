@@ -84,7 +84,9 @@ struct Session {
     language: Language,
     joined: HashSet<EventId>,
     /// Commands behind one that waits for something.
-    queue: VecDeque<(u64, Command)>,
+    queue: VecDeque<(u64, Command, usize)>,
+    /// Bytes of the frames they came in, the third of each.
+    queue_bytes: usize,
     waiting: bool,
     /// The parts of a fragmented text message.
     fragments: Option<BytesMut>,
@@ -115,6 +117,7 @@ impl Session {
             identity,
             joined: HashSet::new(),
             queue: VecDeque::new(),
+            queue_bytes: 0,
             waiting: false,
             fragments: None,
             bytes_before_auth: 0,
@@ -176,7 +179,7 @@ impl Session {
     fn text(&mut self, text: &str, ctx: &mut WebsocketContext<Self>) {
         let decoded = v2::decode(text);
         match (decoded.id, decoded.command) {
-            (Some(id), Ok(command)) => self.accept(id, command, ctx),
+            (Some(id), Ok(command)) => self.accept(id, command, text.len(), ctx),
             (id, Err(error)) => self.fail(id, &error),
             (None, Ok(_)) => {}
         }
@@ -203,7 +206,12 @@ impl Actor for Session {
         for room in self.joined.drain() {
             self.shared.registry.leave(room, self.seat.id());
         }
-        self.outbox.close(CloseCode::Normal);
+        // A session that panicked comes through here as well, while its thread unwinds.
+        self.outbox.close(if std::thread::panicking() {
+            CloseCode::Internal
+        } else {
+            CloseCode::Normal
+        });
         let reason = self.outbox.closed().unwrap_or(CloseCode::Normal).reason();
         crate::metrics::session_closed(reason);
     }

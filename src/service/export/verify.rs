@@ -37,7 +37,7 @@ pub struct Verified {
 
 /// What is wrong with an export, and where.
 #[derive(Debug, thiserror::Error)]
-#[error("bad at seq {seq}: {fault}")]
+#[error("the record is bad at seq {seq}")]
 pub struct VerifyError {
     /// The number of the first entry that is not as it has to be: 0 for the first
     /// line, the number of entries + 1 for what is wrong behind the last of them.
@@ -69,8 +69,8 @@ pub enum VerifyFault {
     #[error("the line is not an entry in the form of the format")]
     Form,
     /// The entry does not follow from the one before.
-    #[error("{0}")]
-    Chain(#[source] ChainFault),
+    #[error(transparent)]
+    Chain(ChainFault),
     /// The first entry is not the creation of the event that the first line names.
     #[error("the record does not begin with the creation of the event that the first line names")]
     OtherEvent,

@@ -1,14 +1,16 @@
 //! Where rooms meet the relational truth about their events.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use diesel_async::{AsyncConnection, TransactionManager};
 use uuid::Uuid;
 
 use crate::{
-    adapters::sql::{Snapshots, Sql, SqlError, events, history, participants},
+    adapters::sql::{Snapshots, Sql, SqlError, events, history, participants, users},
     domain::{
-        fact::{Change, Fact, Standing},
-        id::EventId,
+        fact::{Change, Fact, Membership, Standing},
+        id::{EventId, UserId},
         time::Micros,
     },
     ports::{FactPage, FactPlace, FactSource, RoomSnapshot, SourceError},
@@ -106,6 +108,9 @@ impl FactSource for SqlFacts {
                     Err(SourceError::NotFound)
                 };
             };
+            // Whoever gets such a number next would read what its bearer could read.
+            let named: BTreeSet<UserId> = lost.iter().flat_map(|(fact, _)| people_in(fact)).collect();
+            users::bury(conn, &Vec::from_iter(named), now).await?;
             let standings = participants::of_event(conn, event.id).await?.participants;
             let restored = Fact {
                 id: Uuid::new_v4(),
@@ -142,4 +147,15 @@ impl FactSource for SqlFacts {
         })
         .await
     }
+}
+
+/// Who did it, and whose taking part it changed.
+fn people_in(fact: &Fact) -> Vec<UserId> {
+    let mut people = match fact.change.membership(fact.actor) {
+        Some(Membership::Enters(user) | Membership::Leaves(user)) => vec![user],
+        Some(Membership::Are(users)) => users,
+        None => Vec::new(),
+    };
+    people.extend(fact.actor);
+    people
 }

@@ -193,6 +193,9 @@ async fn adopting_what_was_lost_numbers_nothing_anew_and_states_the_event() {
     let are = Membership::Are(vec![scene.host, scene.guest]);
     assert_eq!(memberships[3], (5, are, None));
 
+    // Else the next to sign up would be the stranger to this event.
+    assert!(scene.db.user("하나").await.0 > stranger.0);
+
     let next = scene.events.cancel(scene.host, scene.event, None).await.unwrap();
     assert_eq!(next.fact_no, 6);
     // An older view of the log has nothing to add any more.

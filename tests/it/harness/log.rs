@@ -83,7 +83,11 @@ pub(crate) struct Tricks(Arc<Shared>);
 struct Shared {
     appends: Mutex<Vec<(String, Trick)>>,
     tips: Mutex<VecDeque<TipTrick>>,
+    reads: Mutex<Option<Gate>>,
     asked: Mutex<HashMap<RoomId, usize>>,
+    /// What was left in doubt: the next append to that room must be the very same.
+    doubted: Mutex<HashMap<RoomId, Arc<[Entry]>>>,
+    other_after_doubt: AtomicUsize,
     fired: AtomicUsize,
 }
 
@@ -107,9 +111,24 @@ impl Tricks {
         self.0.tips.lock().push_back(trick);
     }
 
+    /// From now on reads from a given seq on wait at this gate before they answer.
+    pub(crate) fn hold_reads(&self, gate: Gate) {
+        *self.0.reads.lock() = Some(gate);
+    }
+
     /// How many tricks were played.
     pub(crate) fn fired(&self) -> usize {
         self.0.fired.load(Ordering::SeqCst)
+    }
+
+    /// How often an append in doubt was followed by another one than itself.
+    pub(crate) fn other_after_doubt(&self) -> usize {
+        self.0.other_after_doubt.load(Ordering::SeqCst)
+    }
+
+    fn doubt(&self, room: RoomId, entries: Arc<[Entry]>) -> AppendError {
+        self.0.doubted.lock().insert(room, entries);
+        AppendError::InDoubt(None)
     }
 
     /// How often the end of each log was asked for: once or more whenever a room starts,
@@ -145,6 +164,10 @@ impl RoomLog for TrickLog {
         expected: Head,
         entries: Arc<[Entry]>,
     ) -> Result<Appended, AppendError> {
+        let doubted = self.tricks.0.doubted.lock().remove(&room);
+        if doubted.is_some_and(|doubted| doubted != entries) {
+            self.tricks.0.other_after_doubt.fetch_add(1, Ordering::SeqCst);
+        }
         match self.tricks.trick_for(&entries) {
             None => {}
             Some(Trick::Panic) => panic!("a trick: the log falls before it writes"),
@@ -152,10 +175,13 @@ impl RoomLog for TrickLog {
                 self.log.append(room, expected, entries).await.unwrap();
                 panic!("a trick: the log falls after it has written");
             }
-            Some(Trick::Doubt) => return Err(AppendError::InDoubt(None)),
+            Some(Trick::Doubt) => return Err(self.tricks.doubt(room, entries)),
             Some(Trick::DoubtWritten) => {
-                self.log.append(room, expected, entries).await.unwrap();
-                return Err(AppendError::InDoubt(None));
+                self.log
+                    .append(room, expected, Arc::clone(&entries))
+                    .await
+                    .unwrap();
+                return Err(self.tricks.doubt(room, entries));
             }
             Some(Trick::Hold(gate)) => gate.pass().await,
             Some(Trick::After(drafts, at)) => {
@@ -172,6 +198,10 @@ impl RoomLog for TrickLog {
     }
 
     async fn read(&self, room: RoomId, from: u64, limit: usize) -> Result<Vec<Entry>, ReadError> {
+        let gate = self.tricks.0.reads.lock().clone();
+        if let Some(gate) = gate {
+            gate.pass().await;
+        }
         self.log.read(room, from, limit).await
     }
 

@@ -232,12 +232,47 @@ enum Admission {
 
 /// Whether `entry` says this. An erased one can only be told by its key.
 pub(super) fn same_message(entry: &Entry, body: &Bytes, reply_to: Option<u64>) -> bool {
-    entry.body().is_none_or(|said| said == body) && entry.reply_to == reply_to
+    entry
+        .body()
+        .is_none_or(|said| said == body && entry.reply_to == reply_to)
 }
 
 pub(super) fn refuse(replies: Vec<ReplyTo>, error: &RoomError) {
     for reply in replies {
         crate::metrics::publish_refused(crate::error::Coded::code(error));
         reply.fail(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::same_message;
+    use crate::domain::{
+        chain::Tip,
+        entry::{Draft, Kind},
+        id::{RoomId, UserId},
+        time::Micros,
+    };
+
+    #[test]
+    fn of_an_erased_message_the_key_alone_decides() {
+        let body = Bytes::from_static(b"{\"text\":\"once\"}");
+        let draft = Draft {
+            author: Some(UserId(1)),
+            kind: Kind::Message,
+            key: Uuid::from_u128(7),
+            reply_to: Some(3),
+            target: None,
+            body: body.clone(),
+        };
+        let mut entry = Tip::empty(RoomId(Uuid::nil())).seal(draft, Micros(1), [0; 16]);
+        assert!(same_message(&entry, &body, Some(3)));
+        assert!(!same_message(&entry, &body, None));
+        assert!(!same_message(&entry, &Bytes::from_static(b"{}"), Some(3)));
+        entry.content = None;
+        assert!(same_message(&entry, &body, None));
     }
 }
