@@ -124,6 +124,12 @@ pub trait FactSource: Send + Sync + 'static {
     /// As [`FactSource::load`].
     async fn facts(&self, event: EventId, after: u64, limit: usize) -> Result<FactPage, SourceError>;
 
+    /// Whether `user` takes part in `event` or ever did: what a stranger asks starts no room.
+    ///
+    /// # Errors
+    /// As [`FactSource::load`]; an event that does not exist knows nobody.
+    async fn knows(&self, event: EventId, user: UserId) -> Result<bool, SourceError>;
+
     /// Writes down at which seq each of these facts stands in the log. Idempotent.
     ///
     /// # Errors

@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     config,
-    domain::{id::EventId, time::Clock},
+    domain::{
+        id::{EventId, UserId},
+        time::Clock,
+    },
     error::{Coded, ErrorCode},
     ports::{FactSource, RoomLog, SourceError},
 };
@@ -29,6 +32,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest pause before a room that keeps failing is built again.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Events swept at the same time.
+const SWEEP_AT_ONCE: usize = 16;
 
 /// Events looked at in one sweep.
 const SWEEP_PAGE: usize = 100;
@@ -154,6 +160,21 @@ impl Registry {
             // The start panicked, or takes too long.
             Ok(Err(_)) | Err(_) => Err(HealError::Unfinished),
         }
+    }
+
+    /// The room of `event` for `user`: started only for somebody who takes part or ever did,
+    /// so that nobody fills this node with rooms by guessing numbers.
+    ///
+    /// # Errors
+    /// As [`Registry::room`]; to a stranger an event that is not live does not exist.
+    pub(crate) async fn room_for(&self, event: EventId, user: UserId) -> Result<RoomHandle, HealError> {
+        if let Some(room) = self.live(event) {
+            return Ok(room);
+        }
+        if !self.shared.ports.facts.knows(event, user).await? {
+            return Err(SourceError::NotFound.into());
+        }
+        self.room(event).await
     }
 
     /// The room of `event` if it is live now.
@@ -355,8 +376,10 @@ impl Registry {
                 Ok(events) => {
                     away = false;
                     crate::metrics::facts_pending(events.len());
-                    for event in events {
-                        self.sweep_event(event).await;
+                    // Several at a time: one that cannot be brought to rest holds up few others.
+                    for events in events.chunks(SWEEP_AT_ONCE) {
+                        let sweeps = events.iter().map(|event| self.sweep_event(*event));
+                        futures_util::future::join_all(sweeps).await;
                     }
                 }
                 Err(error) if !away => {

@@ -108,7 +108,16 @@ impl Upgrades {
         let opened = self.open(&request, &mut socket).await;
         drop(request);
         if let Some((identity, outbox, seat)) = opened {
-            session::run(Arc::clone(&self.shared), socket, read, identity, language, outbox, seat).await;
+            session::run(
+                Arc::clone(&self.shared),
+                socket,
+                read,
+                identity,
+                language,
+                outbox,
+                seat,
+            )
+            .await;
         }
     }
 
@@ -123,9 +132,9 @@ impl Upgrades {
             Ok(identity) => {
                 let outbox = Outbox::new(self.shared.limits.outbox_bytes);
                 let seat = self.shared.roster.enter(outbox.clone());
-                let held = identity
-                    .as_ref()
-                    .map_or(Ok(()), |identity| seat.authenticate(identity.user, identity.sign_in));
+                let held = identity.as_ref().map_or(Ok(()), |identity| {
+                    seat.authenticate(identity.user, identity.sign_in)
+                });
                 match held {
                     Ok(()) => {
                         let answer = switching(request);

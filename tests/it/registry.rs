@@ -71,6 +71,29 @@ async fn many_who_join_at_once_start_the_room_once() {
 }
 
 #[tokio::test]
+async fn stranger_who_guesses_numbers_starts_no_room() {
+    let (dir, room, phones) = quiet_room(0).await;
+    let tricks = Tricks::default();
+    let app = TestApp::start(dir, |_| {}, tricks.overrides()).await;
+    let mut stranger = app.user("Eve").await.connect().await;
+    for guess in [room, room + 1] {
+        let reply = stranger
+            .ask("join", json!({ "rooms": [{ "room": guess }] }))
+            .await;
+        assert_eq!(
+            reply["join"]["rooms"][0]["error"]["code"], "EVENT_NOT_FOUND",
+            "{reply}"
+        );
+        let reply = stranger.ask("history", json!({ "room": guess })).await;
+        assert_eq!(reply["error"]["code"], "EVENT_NOT_FOUND", "{reply}");
+    }
+    assert_eq!(starts(&tricks), 0);
+    let host = User::sign_in(app.address, "Host", &phones[0]).await;
+    host.connect().await.join(room).await;
+    assert_eq!(starts(&tricks), 1);
+}
+
+#[tokio::test]
 async fn start_that_fails_is_told_and_the_next_try_works() {
     let (dir, room, phones) = quiet_room(0).await;
     let tricks = Tricks::default();

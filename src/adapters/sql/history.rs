@@ -215,3 +215,18 @@ pub async fn mark(conn: &mut Conn, event: EventId, place: FactPlace) -> Result<(
         .await?;
     Ok(())
 }
+
+/// Whether a fact of the event let `user` in or out.
+///
+/// # Errors
+/// The store failed.
+pub async fn names(conn: &mut Conn, event: EventId, user: UserId) -> Result<bool, SqlError> {
+    let found: Option<i64> = event_history::table
+        .filter(event_history::event_id.eq(event.0))
+        .filter(event_history::subject.eq(user.0))
+        .select(event_history::fact_no)
+        .first(conn)
+        .await
+        .optional()?;
+    Ok(found.is_some())
+}

@@ -173,7 +173,9 @@ impl Session {
         let work = async move {
             let mut outcomes: Vec<(EventId, Option<Value>)> = Vec::with_capacity(join.rooms.len());
             for wanted in join.rooms.chunks(PARALLEL_STARTS) {
-                let starts = wanted.iter().map(|wanted| shared.registry.room(wanted.room));
+                let starts = wanted
+                    .iter()
+                    .map(|wanted| shared.registry.room_for(wanted.room, user));
                 futures_util::future::join_all(starts).await;
                 for wanted in wanted {
                     // The answer to this one may be large: let the one before it get out first.
@@ -283,7 +285,7 @@ impl Session {
         let answered = reply.answered();
         let work = async move {
             outbox.has_room().await;
-            match shared.registry.room(asked.room).await {
+            match shared.registry.room_for(asked.room, user).await {
                 Ok(room) => room.history(user, asked.window, asked.limit, reply),
                 Err(error) => reply.fail(&error),
             }
@@ -300,7 +302,7 @@ async fn join_room(registry: &Registry, event: EventId, join: Join) -> Result<()
     let mut tries = 0;
     loop {
         let room = registry
-            .room(event)
+            .room_for(event, join.user)
             .await
             .map_err(|error| Box::new(error) as Box<dyn Coded>)?;
         tries += 1;

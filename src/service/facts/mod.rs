@@ -77,6 +77,12 @@ impl FactSource for SqlFacts {
         .await
     }
 
+    async fn knows(&self, event: EventId, user: UserId) -> Result<bool, SourceError> {
+        let mut conn = self.sql.get().await?;
+        let takes_part = participants::role_of(&mut conn, event, user).await?.is_some();
+        Ok(takes_part || history::names(&mut conn, event, user).await?)
+    }
+
     async fn mark(&self, event: EventId, places: &[FactPlace]) -> Result<(), SourceError> {
         let mut conn = self.sql.get().await?;
         conn.transaction(async |conn| {

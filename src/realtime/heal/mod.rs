@@ -115,7 +115,7 @@ pub(super) async fn settle(ports: &Ports, event: EventId) -> Result<(RoomSnapsho
         if tip.fact_no > snapshot.event.fact_no {
             healed.adopted += adopt_lost(ports, event, room, tip, snapshot.event.fact_no).await?;
         } else if tip.fact_no < snapshot.event.fact_no {
-            healed.appended += append_missing(ports, event, room, tip, &snapshot.unmarked).await?;
+            healed.appended += append_missing(ports, &snapshot, tip).await?;
         } else if snapshot.unmarked.is_empty() {
             return Ok((snapshot, tip, healed));
         } else {
@@ -126,18 +126,17 @@ pub(super) async fn settle(ports: &Ports, event: EventId) -> Result<(RoomSnapsho
 }
 
 /// Appends facts behind `tip` that the store has and the log has not.
-async fn append_missing(
-    ports: &Ports,
-    event: EventId,
-    room: RoomId,
-    mut tip: Tip,
-    unmarked: &[u64],
-) -> Result<u64, HealError> {
+///
+/// `tip` was read before `snapshot`.
+async fn append_missing(ports: &Ports, snapshot: &RoomSnapshot, mut tip: Tip) -> Result<u64, HealError> {
+    let (event, room) = (snapshot.event.id, snapshot.event.room);
     let page = ports.facts.facts(event, tip.fact_no, PAGE).await?;
+    let before = tip;
     let expected = tip.head;
     let mut entries = Vec::new();
     for fact in &page.facts {
-        if fact.no != tip.fact_no + 1 {
+        // Of what was committed after the snapshot nothing is known yet.
+        if fact.no != tip.fact_no + 1 || fact.no > snapshot.event.fact_no {
             break;
         }
         entries.push(tip.seal(fact.draft(), ports.clock.now(), salt()));
@@ -156,10 +155,15 @@ async fn append_missing(
     // be believed, not even when this process dies right after the append.
     let stale: Vec<FactPlace> = places
         .iter()
-        .filter(|place| unmarked.binary_search(&place.no).is_err())
+        .filter(|place| snapshot.unmarked.binary_search(&place.no).is_err())
         .copied()
         .collect();
     if !stale.is_empty() {
+        // Whoever marked them had appended them first: had they come after `tip` was read,
+        // the log would have moved.
+        if ports.log.tip(room).await? != before {
+            return Ok(0);
+        }
         ports.facts.mark(event, &stale).await?;
     }
     let entries: Arc<[Entry]> = entries.into();
@@ -293,3 +297,6 @@ impl std::ops::AddAssign for Healed {
         self.marked += other.marked;
     }
 }
+
+#[cfg(test)]
+mod tests;
