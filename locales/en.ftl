@@ -42,6 +42,10 @@ EVENT_STATE = { $status ->
    *[other] The appointment's present state does not allow this. Reload it.
 }
 EVENT_FULL = There is no place left. Ask the person who made the appointment.
+PRECONDITION_FAILED = The appointment changed in the meantime. Look at what changed, then try again.
+IDEMPOTENCY_KEY_REUSED = The same key was used for another request. Send this one with a new key.
+GOOGLE_NOT_CONFIGURED = This server does not offer sign-in with Google. Sign in with your phone number.
+CALENDAR_NOT_LINKED = No calendar is linked. This server does not offer to link a Google calendar.
 NOT_JOINED = You have not opened this conversation yet. Open it and try again.
 KEY_CONFLICT = Another message was already sent with this key. Send yours as a new message.
 KEY_EXPIRED = We cannot tell whether this message was sent before. Look at the conversation, and write it again if it is not there.
@@ -53,7 +57,19 @@ UNAVAILABLE = We cannot do this right now. Try again { wait }.
 INTERNAL_ERROR = Something went wrong on our side. Try again { wait }.
 
 event-host-only = Only the person who made the appointment can do this. Ask them.
-event-host-stays = You made this appointment, so you cannot leave it. You can cancel it instead.
+event-host-stays = You made this appointment, so you cannot leave or decline it. You can cancel it instead.
+event-over = This appointment is over. Make a new one.
+event-not-begun = This appointment has not begun. Try again once it has.
+event-missing = { $needed ->
+    [one] One more person has to accept before this can be confirmed. Wait for the answer, or ask.
+   *[other] { $needed } more people have to accept before this can be confirmed. Wait for their answers, or ask them.
+}
+event-no-changes-left = { $limit ->
+    [0] Time and place of this appointment cannot be changed once it was confirmed. Cancel it and make a new one.
+    [one] The time or place of this appointment was changed once already, which is all it allows. Cancel it and make a new one.
+   *[other] The time or place of this appointment was changed { $limit } times already, which is all it allows. Cancel it and make a new one.
+}
+event-limit-stands = Once an appointment was confirmed, its limit of changes stands.
 message-blank = An empty message cannot be sent. Write something.
 message-too-long = This message is too long. You can send up to { $max_chars } characters at once.
 phone-invalid = This is not a valid phone number. Write it like +82 10-1234-5678.
@@ -83,6 +99,9 @@ fact-event_updated = { $what ->
     [title] { $actor } changed the title to “{ $value }”.
     [location] { $actor } changed the place to “{ $value }”.
    *[fields] { $actor } changed the appointment: { $fields }
+}{ $asks_again ->
+    [yes] {" "}Please answer again.
+   *[no] {""}
 }
 fact-participant_added = { $by ->
     [server] { $user } was added to the appointment.
@@ -94,13 +113,19 @@ fact-participant_removed = { $by ->
     [server] { $user } was removed from the appointment.
    *[user] { $actor } removed { $user } from the appointment.
 }
-fact-accepted = { $user } is coming.
+fact-accepted = { $user } is coming.{ $has_reason ->
+    [yes] {" "}Note: { $reason }
+   *[no] {""}
+}
 fact-declined = { $user } is not coming.{ $has_reason ->
     [yes] {" "}Reason: { $reason }
    *[no] {""}
 }
 fact-confirmed = The appointment is confirmed.
-fact-unconfirmed = The appointment changed, so it is no longer confirmed. Please answer again.
+fact-unconfirmed = { $cause ->
+    [withdrawn] Somebody who was coming is not, so the appointment is no longer confirmed.
+   *[changed] The appointment changed, so it is no longer confirmed. Please answer again.
+}
 fact-canceled = { $by ->
     [server] The appointment was canceled.
    *[user] { $actor } canceled the appointment.
@@ -109,7 +134,14 @@ fact-canceled = { $by ->
    *[no] {""}
 }
 fact-done = The appointment is over.
-fact-deadline_passed = The time to answer is over.
+fact-deadline_passed = { $count ->
+    [0] The time to answer is over.
+   *[other] { $more ->
+        [0] The time to answer is over. Still missing: { $names }
+        [one] The time to answer is over. Still missing: { $names } and one more
+       *[other] The time to answer is over. Still missing: { $names } and { $more } more
+    }
+}
 
 ## What was done, beside the answers that version 1's clients show.
 

@@ -34,6 +34,10 @@ EVENT_STATE = { $status ->
    *[other] 약속의 지금 상태에서는 할 수 없어요. 약속을 새로고침해 주세요.
 }
 EVENT_FULL = 자리가 모두 찼어요. 약속을 만든 분에게 문의해 주세요.
+PRECONDITION_FAILED = 그사이 약속이 바뀌었어요. 바뀐 내용을 보고 다시 시도해 주세요.
+IDEMPOTENCY_KEY_REUSED = 같은 키로 다른 요청을 보냈어요. 새 키로 다시 보내 주세요.
+GOOGLE_NOT_CONFIGURED = 이 서버에서는 Google 로그인을 쓸 수 없어요. 전화번호로 로그인해 주세요.
+CALENDAR_NOT_LINKED = 연결된 캘린더가 없어요. 이 서버에서는 Google 캘린더를 연결할 수 없어요.
 NOT_JOINED = 아직 이 대화방에 들어가지 않았어요. 대화방을 열고 다시 시도해 주세요.
 KEY_CONFLICT = 같은 키로 다른 메시지가 이미 등록됐어요. 새 메시지로 다시 보내 주세요.
 KEY_EXPIRED = 이 메시지가 전에 전송됐는지 확인할 수 없어요. 대화를 보고, 없으면 다시 써서 보내 주세요.
@@ -45,7 +49,12 @@ UNAVAILABLE = 지금은 처리할 수 없어요. { wait } 다시 시도해 주�
 INTERNAL_ERROR = 서버에 문제가 생겼어요. { wait } 다시 시도해 주세요.
 
 event-host-only = 약속을 만든 사람만 할 수 있어요. 그분에게 부탁해 주세요.
-event-host-stays = 약속을 만든 사람은 나갈 수 없어요. 대신 약속을 취소할 수 있어요.
+event-host-stays = 약속을 만든 사람은 나가거나 불참할 수 없어요. 대신 약속을 취소할 수 있어요.
+event-over = 이미 지난 약속이에요. 새 약속을 만들어 주세요.
+event-not-begun = 아직 시작하지 않은 약속이에요. 시작한 뒤에 다시 시도해 주세요.
+event-missing = 아직 { $needed }명이 더 참석한다고 해야 확정할 수 있어요. 답을 기다리거나 물어봐 주세요.
+event-no-changes-left = 확정된 뒤에 시간과 장소를 바꿀 수 있는 횟수({ $limit }번)를 다 썼어요. 약속을 취소하고 새로 만들어 주세요.
+event-limit-stands = 한 번 확정된 약속의 변경 횟수 제한은 바꿀 수 없어요.
 message-blank = 빈 메시지는 보낼 수 없어요. 내용을 입력해 주세요.
 message-too-long = 메시지가 너무 길어요. 한 번에 { $max_chars }자까지 보낼 수 있어요.
 phone-invalid = 올바른 전화번호가 아니에요. 010-1234-5678처럼 입력해 주세요.
@@ -75,6 +84,9 @@ fact-event_updated = { $what ->
     [title] { $actor }{ JOSA($actor, "이/가") } 제목을 ‘{ $value }’{ JOSA($value, "으로/로") } 바꿨어요.
     [location] { $actor }{ JOSA($actor, "이/가") } 장소를 ‘{ $value }’{ JOSA($value, "으로/로") } 바꿨어요.
    *[fields] { $actor }{ JOSA($actor, "이/가") } 약속을 바꿨어요: { $fields }
+}{ $asks_again ->
+    [yes] {" "}참석할지 다시 알려 주세요.
+   *[no] {""}
 }
 fact-participant_added = { $by ->
     [server] { $user }{ JOSA($user, "이/가") } 약속에 추가됐어요.
@@ -86,13 +98,19 @@ fact-participant_removed = { $by ->
     [server] { $user }{ JOSA($user, "이/가") } 약속에서 빠졌어요.
    *[user] { $actor }{ JOSA($actor, "이/가") } { $user }{ JOSA($user, "을/를") } 내보냈어요.
 }
-fact-accepted = { $user }{ JOSA($user, "이/가") } 참석하기로 했어요.
+fact-accepted = { $user }{ JOSA($user, "이/가") } 참석하기로 했어요.{ $has_reason ->
+    [yes] {" "}한마디: { $reason }
+   *[no] {""}
+}
 fact-declined = { $user }{ JOSA($user, "은/는") } 참석하지 않기로 했어요.{ $has_reason ->
     [yes] {" "}이유: { $reason }
    *[no] {""}
 }
 fact-confirmed = 약속이 확정됐어요.
-fact-unconfirmed = 약속이 바뀌어서 확정이 풀렸어요. 참석할지 다시 알려 주세요.
+fact-unconfirmed = { $cause ->
+    [withdrawn] 참석하기로 했던 사람이 빠져서 확정이 풀렸어요.
+   *[changed] 약속이 바뀌어서 확정이 풀렸어요. 참석할지 다시 알려 주세요.
+}
 fact-canceled = { $by ->
     [server] 약속이 취소됐어요.
    *[user] { $actor }{ JOSA($actor, "이/가") } 약속을 취소했어요.
@@ -101,7 +119,13 @@ fact-canceled = { $by ->
    *[no] {""}
 }
 fact-done = 약속이 끝났어요.
-fact-deadline_passed = 답할 수 있는 시간이 지났어요.
+fact-deadline_passed = { $count ->
+    [0] 답할 수 있는 시간이 지났어요.
+   *[other] { $more ->
+        [0] 답할 수 있는 시간이 지났어요. 아직 참석한다고 하지 않은 사람: { $names }
+       *[other] 답할 수 있는 시간이 지났어요. 아직 참석한다고 하지 않은 사람: { $names } 외 { $more }명
+    }
+}
 
 ## What was done, beside the answers that version 1's clients show.
 

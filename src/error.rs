@@ -44,6 +44,14 @@ pub enum ErrorCode {
     EventState,
     /// The event has as many participants as it may have.
     EventFull,
+    /// The event changed since the state that `If-Match` names; `details` hold it as it is.
+    PreconditionFailed,
+    /// The `Idempotency-Key` was used for another request.
+    IdempotencyKeyReused,
+    /// Sign-in with Google is not set up on this server.
+    GoogleNotConfigured,
+    /// The user has not linked a calendar.
+    CalendarNotLinked,
     /// The socket has not joined this room.
     NotJoined,
     /// The publish key was used before with another body.
@@ -66,7 +74,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for the tests that keep this table honest.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::BadRequest,
         Self::ValidationError,
         Self::BodyTooLong,
@@ -84,6 +92,10 @@ impl ErrorCode {
         Self::InviteInvalid,
         Self::EventState,
         Self::EventFull,
+        Self::PreconditionFailed,
+        Self::IdempotencyKeyReused,
+        Self::GoogleNotConfigured,
+        Self::CalendarNotLinked,
         Self::NotJoined,
         Self::KeyConflict,
         Self::KeyExpired,
@@ -115,6 +127,10 @@ impl ErrorCode {
             Self::InviteInvalid => "INVITE_INVALID",
             Self::EventState => "EVENT_STATE",
             Self::EventFull => "EVENT_FULL",
+            Self::PreconditionFailed => "PRECONDITION_FAILED",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Self::GoogleNotConfigured => "GOOGLE_NOT_CONFIGURED",
+            Self::CalendarNotLinked => "CALENDAR_NOT_LINKED",
             Self::NotJoined => "NOT_JOINED",
             Self::KeyConflict => "KEY_CONFLICT",
             Self::KeyExpired => "KEY_EXPIRED",
@@ -143,15 +159,17 @@ impl ErrorCode {
             Self::MethodNotAllowed => 405,
             Self::EventState
             | Self::EventFull
+            | Self::CalendarNotLinked
             | Self::NotJoined
             | Self::KeyConflict
             | Self::KeyExpired
             | Self::PositionUnknown => 409,
+            Self::PreconditionFailed => 412,
             Self::FrameTooBig => 413,
-            Self::ValidationError | Self::BodyTooLong => 422,
+            Self::ValidationError | Self::BodyTooLong | Self::IdempotencyKeyReused => 422,
             Self::RateLimitExceeded | Self::TooManySockets => 429,
             Self::InternalError => 500,
-            Self::Unavailable => 503,
+            Self::Unavailable | Self::GoogleNotConfigured => 503,
         }
     }
 

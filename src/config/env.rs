@@ -10,11 +10,12 @@ use super::{
 };
 
 /// The variables that existing deployments set, and the keys they stand for.
-const DEPLOYMENT_NAMES: [(&str, &str); 4] = [
+const DEPLOYMENT_NAMES: [(&str, &str); 5] = [
     ("PORT", "server.port"),
     ("JWT_SECRET", "auth.jwt_secret"),
     ("JWT_ACCESS_EXPIRY", "auth.access_expiry"),
     ("JWT_REFRESH_EXPIRY", "auth.refresh_expiry"),
+    ("PHONE_VERIFY_API_KEY", "sms.api_key"),
 ];
 const PREFIX: &str = "TIMINGLE__";
 

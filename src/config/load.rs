@@ -16,7 +16,12 @@ const PROFILES: [(&str, &str); 2] = [
     ("production", include_str!("../../config/production.toml")),
 ];
 /// Keys whose values are never shown.
-pub(super) const SECRETS: [&str; 1] = ["auth.jwt_secret"];
+pub(super) const SECRETS: [&str; 4] = [
+    "auth.jwt_secret",
+    "auth.jwt_previous_secret",
+    "auth.review_code",
+    "sms.api_key",
+];
 pub(super) const PROFILE_NAME: &str = "TIMINGLE_PROFILE";
 
 /// What lies over the defaults. No global: tests load from sources of their own.

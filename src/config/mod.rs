@@ -27,6 +27,10 @@ pub struct Config {
     pub data: Data,
     /// `[auth]`
     pub auth: Auth,
+    /// `[sms]`
+    pub sms: Sms,
+    /// `[events]`
+    pub events: Events,
     /// `[limits]`
     pub limits: Limits,
     /// `[session]`
@@ -144,6 +148,8 @@ pub struct Auth {
     pub proof: Proof,
     /// Key of the access tokens; empty until the data directory's own is read.
     pub jwt_secret: SecretString,
+    /// A key that was replaced; empty: none.
+    pub jwt_previous_secret: SecretString,
     /// Life of an access token.
     #[serde(with = "humantime_serde")]
     pub access_expiry: Duration,
@@ -160,9 +166,43 @@ pub struct Auth {
     pub code_expiry: Duration,
     /// Wrong tries until a one-time code is void.
     pub code_tries: u32,
+    /// In which parallel refreshes of a client that rotates get the same successor.
+    #[serde(with = "humantime_serde")]
+    pub rotation_grace: Duration,
+    /// The store reviewers' number; empty: none.
+    pub review_phone: String,
+    /// The code that always counts for it; empty: none.
+    pub review_code: SecretString,
     /// How often live sockets are checked against revoked sessions.
     #[serde(with = "humantime_serde")]
     pub revocation_poll: Duration,
+}
+
+/// `[sms]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sms {
+    /// Where one-time codes are handed over; empty: the terminal.
+    pub url: String,
+    /// Key of that service.
+    pub api_key: SecretString,
+    /// Template of what is posted.
+    pub body: String,
+}
+
+/// `[events]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    /// How long after an event's end its room takes messages.
+    #[serde(with = "humantime_serde")]
+    pub chat_after_end: Duration,
+    /// How often deadlines and ends that came due are looked for.
+    #[serde(with = "humantime_serde")]
+    pub due_poll: Duration,
+    /// How long the answer to a creation with an `Idempotency-Key` is kept.
+    #[serde(with = "humantime_serde")]
+    pub idempotency_life: Duration,
 }
 
 /// `[limits]`
@@ -181,6 +221,8 @@ pub struct Limits {
     pub publish_burst: u32,
     /// Sockets of one user.
     pub sockets_per_user: usize,
+    /// Sockets of one user that speak version 1.
+    pub v1_sockets_per_user: usize,
     /// Rooms one socket may join.
     pub rooms_per_socket: usize,
     /// Commands of one socket in work at a time.
@@ -207,6 +249,10 @@ pub struct Limits {
     pub codes_per_address: u32,
     /// Sign-in requests per address and minute.
     pub sign_ins_per_address: u32,
+    /// Requests of one signed-in user per minute.
+    pub requests_per_user: u32,
+    /// Invite links looked up without sign-in, per address and minute.
+    pub invite_lookups_per_address: u32,
 }
 
 /// `[session]`

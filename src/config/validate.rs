@@ -36,6 +36,28 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         "auth.jwt_secret",
         "(JWT_SECRET) must be set in production".into(),
     );
+    let previous = auth.jwt_previous_secret.expose_secret();
+    check(
+        previous.is_empty() || previous.len() >= MIN_SECRET_BYTES,
+        "auth.jwt_previous_secret",
+        format!("has {} bytes; at least {MIN_SECRET_BYTES} are needed", previous.len()),
+    );
+    let review_code = auth.review_code.expose_secret();
+    check(
+        auth.review_phone.is_empty() == review_code.is_empty(),
+        "auth.review_code",
+        "and auth.review_phone are set together or not at all".into(),
+    );
+    check(
+        review_code.is_empty() || (review_code.len() == 6 && review_code.bytes().all(|b| b.is_ascii_digit())),
+        "auth.review_code",
+        "is not 6 digits".into(),
+    );
+    check(
+        config.sms.url.is_empty() || url::Url::parse(&config.sms.url).is_ok_and(|url| url.has_host()),
+        "sms.url",
+        "is not an http or https address".into(),
+    );
     check(
         auth.proof == Proof::Code || server.host.is_loopback(),
         "auth.proof",
@@ -125,6 +147,13 @@ fn numbers(config: &Config) -> Vec<(&'static str, u64, u64)> {
         ("limits.publishes_per_s", 1, limits.publishes_per_s.into()),
         ("limits.publish_burst", 1, limits.publish_burst.into()),
         ("limits.sockets_per_user", 1, n(limits.sockets_per_user)),
+        ("limits.v1_sockets_per_user", 1, n(limits.v1_sockets_per_user)),
+        ("limits.requests_per_user", 1, limits.requests_per_user.into()),
+        (
+            "limits.invite_lookups_per_address",
+            1,
+            limits.invite_lookups_per_address.into(),
+        ),
         ("limits.rooms_per_socket", 1, n(limits.rooms_per_socket)),
         ("limits.commands_in_flight", 1, n(limits.commands_in_flight)),
         (
@@ -164,6 +193,9 @@ fn durations(config: &Config) -> Vec<(&'static str, Duration)> {
         ("auth.refresh_expiry", auth.refresh_expiry),
         ("auth.code_expiry", auth.code_expiry),
         ("auth.revocation_poll", auth.revocation_poll),
+        ("events.chat_after_end", config.events.chat_after_end),
+        ("events.due_poll", config.events.due_poll),
+        ("events.idempotency_life", config.events.idempotency_life),
         ("limits.outbox_stall", limits.outbox_stall),
         ("limits.auth_timeout", limits.auth_timeout),
         ("session.heartbeat", session.heartbeat),

@@ -87,6 +87,9 @@ pub enum Change {
     EventUpdated {
         /// By field name.
         changes: BTreeMap<String, FromTo>,
+        /// Whether time or place changed, so that everyone's answer is open again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        asks_again: bool,
     },
     /// The host put somebody in.
     ParticipantAdded {
@@ -112,6 +115,9 @@ pub enum Change {
     Accepted {
         /// Who answered.
         user: UserId,
+        /// What they said about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A participant said no.
     Declined {
@@ -123,8 +129,12 @@ pub enum Change {
     },
     /// The event's rule is met.
     Confirmed {},
-    /// A confirmed event asks everyone again.
-    Unconfirmed {},
+    /// A confirmed event is confirmed no longer.
+    Unconfirmed {
+        /// Why; facts of earlier versions do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<UnconfirmCause>,
+    },
     /// The event will not take place.
     Canceled {
         /// Why, in the actor's words.
@@ -134,7 +144,21 @@ pub enum Change {
     /// The event took place.
     Done {},
     /// The time to answer ran out.
-    DeadlinePassed {},
+    DeadlinePassed {
+        /// Who had not accepted by then.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        missing: Vec<UserId>,
+    },
+}
+
+/// Why a confirmed event is confirmed no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnconfirmCause {
+    /// Its time or place changed: everyone is asked again.
+    Changed,
+    /// Somebody whom it needs took an acceptance back, or went.
+    Withdrawn,
 }
 
 /// What a fact does to the circle of participants.
@@ -162,10 +186,10 @@ impl Change {
             Self::Accepted { .. } => "accepted",
             Self::Declined { .. } => "declined",
             Self::Confirmed {} => "confirmed",
-            Self::Unconfirmed {} => "unconfirmed",
+            Self::Unconfirmed { .. } => "unconfirmed",
             Self::Canceled { .. } => "canceled",
             Self::Done {} => "done",
-            Self::DeadlinePassed {} => "deadline_passed",
+            Self::DeadlinePassed { .. } => "deadline_passed",
         }
     }
 
@@ -186,10 +210,10 @@ impl Change {
             | Self::Accepted { .. }
             | Self::Declined { .. }
             | Self::Confirmed {}
-            | Self::Unconfirmed {}
+            | Self::Unconfirmed { .. }
             | Self::Canceled { .. }
             | Self::Done {}
-            | Self::DeadlinePassed {} => None,
+            | Self::DeadlinePassed { .. } => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    event::{Answer, Event, EventStatus, Participant, Role},
+    event::{Answer, ConfirmRule, Event, EventStatus, OnDeadline, Participant, Role},
     id::{EventId, UserId},
     time::Micros,
 };
@@ -27,11 +27,32 @@ pub struct ParticipantView {
     pub role: Role,
     /// With which answer.
     pub answer: Answer,
+    /// When it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Micros>,
+    /// Why, in the participant's own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Version 1's word for an accepted answer.
     pub confirmed: bool,
     /// When it was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmed_at: Option<Micros>,
+    /// The last entry of the record that the participant has read; 0 is none.
+    pub read_seq: u64,
+    /// When it was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Micros>,
+}
+
+/// What confirms an event, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfirmRuleView {
+    /// Everyone who takes part.
+    Everyone,
+    /// As many as `quorum` says, the host counted.
+    Quorum,
 }
 
 /// An event as clients of both versions read it.
@@ -55,6 +76,28 @@ pub struct EventView {
     pub timezone: String,
     /// Where it is in its life.
     pub status: EventStatus,
+    /// What confirms it.
+    pub confirm_rule: ConfirmRuleView,
+    /// How many acceptances confirm it, the host's counted, if that is its rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<u32>,
+    /// By when it has to be confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm_by: Option<Micros>,
+    /// What becomes of it otherwise.
+    pub on_deadline: OnDeadline,
+    /// How many changes of time or place it may have once it was confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change_limit: Option<u32>,
+    /// How many of them are left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changes_left: Option<u32>,
+    /// Since when it is confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<Micros>,
+    /// When it was canceled or done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Micros>,
     /// The host's number.
     pub creator_id: UserId,
     /// The host.
@@ -82,8 +125,12 @@ pub fn participant_view(
         },
         role: participant.role,
         answer: participant.answer,
+        answered_at: participant.answered_at,
+        reason: participant.reason.clone(),
         confirmed: accepted,
         confirmed_at: participant.answered_at.filter(|_| accepted),
+        read_seq: participant.read.seq,
+        read_at: participant.read.at,
     }
 }
 
@@ -93,6 +140,10 @@ pub fn event_view(
     participants: &[Participant],
     name_of: &dyn Fn(UserId) -> Option<String>,
 ) -> EventView {
+    let (confirm_rule, quorum) = match event.rule.confirm {
+        ConfirmRule::Everyone => (ConfirmRuleView::Everyone, None),
+        ConfirmRule::Quorum(quorum) => (ConfirmRuleView::Quorum, Some(quorum)),
+    };
     EventView {
         id: event.id,
         title: event.title.clone(),
@@ -102,6 +153,14 @@ pub fn event_view(
         end_time: event.end_time,
         timezone: event.timezone.clone(),
         status: event.status,
+        confirm_rule,
+        quorum,
+        confirm_by: event.rule.confirm_by,
+        on_deadline: event.rule.on_deadline,
+        change_limit: event.rule.change_limit,
+        changes_left: event.changes_left(),
+        confirmed_at: event.course.confirmed_at,
+        ended_at: event.course.ended_at,
         creator_id: event.creator,
         creator: PersonView {
             id: event.creator,

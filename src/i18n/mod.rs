@@ -16,11 +16,14 @@ use serde_json::Value;
 
 use crate::{
     domain::{
-        fact::{Change, Fact, FromTo},
+        fact::{Change, Fact, FromTo, UnconfirmCause},
         id::UserId,
     },
     error::Coded,
 };
+
+/// Names that one note lists; the rest is counted.
+const NAMES_IN_NOTE: usize = 10;
 
 /// A language the server speaks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -174,7 +177,8 @@ pub fn fact_text(language: Language, fact: &Fact, name_of: &dyn Fn(UserId) -> Op
     args.set("by", if fact.actor.is_some() { "user" } else { "server" });
     match &fact.change {
         Change::EventCreated { title, .. } => args.set("title", title.as_str()),
-        Change::EventUpdated { changes } => {
+        Change::EventUpdated { changes, asks_again } => {
+            args.set("asks_again", if *asks_again { "yes" } else { "no" });
             let (fields, what, value) = updated(language, changes);
             args.set("fields", fields);
             args.set("what", what);
@@ -183,18 +187,30 @@ pub fn fact_text(language: Language, fact: &Fact, name_of: &dyn Fn(UserId) -> Op
         Change::ParticipantAdded { user }
         | Change::ParticipantJoined { user }
         | Change::ParticipantLeft { user }
-        | Change::ParticipantRemoved { user }
-        | Change::Accepted { user } => args.set("user", name(Some(*user))),
-        Change::Declined { user, reason } => {
+        | Change::ParticipantRemoved { user } => args.set("user", name(Some(*user))),
+        Change::Accepted { user, reason } | Change::Declined { user, reason } => {
             args.set("user", name(Some(*user)));
             set_reason(&mut args, reason.as_deref());
         }
         Change::Canceled { reason } => set_reason(&mut args, reason.as_deref()),
-        Change::Restored { .. }
-        | Change::Confirmed {}
-        | Change::Unconfirmed {}
-        | Change::Done {}
-        | Change::DeadlinePassed {} => {}
+        Change::Unconfirmed { cause } => args.set(
+            "cause",
+            match cause {
+                Some(UnconfirmCause::Withdrawn) => "withdrawn",
+                Some(UnconfirmCause::Changed) | None => "changed",
+            },
+        ),
+        Change::DeadlinePassed { missing } => {
+            let names: Vec<String> = missing
+                .iter()
+                .take(NAMES_IN_NOTE)
+                .map(|user| name(Some(*user)))
+                .collect();
+            args.set("names", names.join(", "));
+            args.set("count", missing.len());
+            args.set("more", missing.len().saturating_sub(names.len()));
+        }
+        Change::Restored { .. } | Change::Confirmed {} | Change::Done {} => {}
     }
     let note = show(language, &format!("fact-{}", fact.change.name()), &args);
     // "someone" may stand anywhere; names are shown as their owners write them.

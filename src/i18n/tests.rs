@@ -11,7 +11,7 @@ use super::{Arg, Language, error_text, fact_text, render, text};
 use crate::{
     domain::{
         event::{Answer, Denied, EventStatus, Role},
-        fact::{Change, Fact, FromTo, Standing},
+        fact::{Change, Fact, FromTo, Standing, UnconfirmCause},
         id::{EventId, UserId},
         message::MessageBodyError,
         time::Micros,
@@ -246,9 +246,11 @@ fn changes() -> Vec<Change> {
         },
         Change::EventUpdated {
             changes: [("title".to_owned(), from_to("회의"))].into(),
+            asks_again: false,
         },
         Change::EventUpdated {
             changes: [("location".to_owned(), from_to("강남"))].into(),
+            asks_again: true,
         },
         Change::EventUpdated {
             changes: [
@@ -259,25 +261,37 @@ fn changes() -> Vec<Change> {
             ]
             .map(|(field, to)| (field.to_owned(), from_to(to)))
             .into(),
+            asks_again: true,
         },
         Change::ParticipantAdded { user },
         Change::ParticipantJoined { user },
         Change::ParticipantLeft { user },
         Change::ParticipantRemoved { user },
-        Change::Accepted { user },
+        Change::Accepted { user, reason: None },
+        Change::Accepted {
+            user,
+            reason: Some("x".into()),
+        },
         Change::Declined { user, reason: None },
         Change::Declined {
             user,
             reason: Some("출장".into()),
         },
         Change::Confirmed {},
-        Change::Unconfirmed {},
+        Change::Unconfirmed { cause: None },
+        Change::Unconfirmed {
+            cause: Some(UnconfirmCause::Withdrawn),
+        },
         Change::Canceled { reason: None },
         Change::Canceled {
             reason: Some("비".into()),
         },
         Change::Done {},
-        Change::DeadlinePassed {},
+        Change::DeadlinePassed { missing: Vec::new() },
+        Change::DeadlinePassed { missing: vec![user] },
+        Change::DeadlinePassed {
+            missing: vec![user; 12],
+        },
     ];
     for change in &all {
         match change {
@@ -291,10 +305,10 @@ fn changes() -> Vec<Change> {
             | Change::Accepted { .. }
             | Change::Declined { .. }
             | Change::Confirmed {}
-            | Change::Unconfirmed {}
+            | Change::Unconfirmed { .. }
             | Change::Canceled { .. }
             | Change::Done {}
-            | Change::DeadlinePassed {} => {}
+            | Change::DeadlinePassed { .. } => {}
         }
     }
     all
@@ -380,7 +394,7 @@ fn notes_read_as_people_speak() {
     );
     assert_eq!(
         note(Language::Ko, changes().remove(3), host, both),
-        "민지님이 장소를 ‘강남’으로 바꿨어요."
+        "민지님이 장소를 ‘강남’으로 바꿨어요. 참석할지 다시 알려 주세요."
     );
     assert_eq!(
         note(Language::Ko, changes().remove(4), host, both),

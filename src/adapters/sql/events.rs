@@ -11,7 +11,7 @@ use super::{
     words,
 };
 use crate::domain::{
-    event::{Event, EventStatus},
+    event::{ConfirmRule, Course, Event, EventStatus, Rule},
     id::{EventId, RoomId, UserId},
     time::Micros,
 };
@@ -32,6 +32,15 @@ struct EventRow {
     fact_no: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+    quorum: Option<i64>,
+    confirm_by: Option<DateTime<Utc>>,
+    on_deadline: String,
+    change_limit: Option<i64>,
+    confirmed_at: Option<DateTime<Utc>>,
+    was_confirmed: bool,
+    changes_used: i64,
+    deadline_spent: bool,
+    ended_at: Option<DateTime<Utc>>,
 }
 
 impl TryFrom<EventRow> for Event {
@@ -49,6 +58,22 @@ impl TryFrom<EventRow> for Event {
             timezone: row.timezone,
             status: words::status(&row.status)?,
             creator: UserId(row.creator_id),
+            rule: Rule {
+                confirm: match row.quorum {
+                    None => ConfirmRule::Everyone,
+                    Some(quorum) => ConfirmRule::Quorum(words::small(quorum)?),
+                },
+                confirm_by: row.confirm_by.map(Micros::from),
+                on_deadline: words::on_deadline(&row.on_deadline)?,
+                change_limit: row.change_limit.map(words::small).transpose()?,
+            },
+            course: Course {
+                confirmed_at: row.confirmed_at.map(Micros::from),
+                was_confirmed: row.was_confirmed,
+                changes_used: words::small(row.changes_used)?,
+                deadline_spent: row.deadline_spent,
+                ended_at: row.ended_at.map(Micros::from),
+            },
             fact_no: words::unsigned(row.fact_no)?,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
@@ -75,6 +100,8 @@ pub struct NewEvent {
     pub timezone: String,
     /// Its host, an existing user.
     pub creator: UserId,
+    /// What confirms it, and by when.
+    pub rule: Rule,
 }
 
 /// Inserts a proposed event that counts `facts` facts already; the caller writes them.
@@ -93,6 +120,12 @@ pub async fn insert(conn: &mut Conn, new: &NewEvent, facts: u64, now: Micros) ->
             events::timezone.eq(&new.timezone),
             events::status.eq(EventStatus::Proposed.as_str()),
             events::creator_id.eq(new.creator.0),
+            events::quorum.eq(quorum(&new.rule)),
+            events::confirm_by.eq(new.rule.confirm_by.map(Micros::to_datetime)),
+            events::on_deadline.eq(words::on_deadline_text(new.rule.on_deadline)),
+            events::change_limit.eq(new.rule.change_limit.map(i64::from)),
+            // Of a proposed event that is all that can become due.
+            events::due_at.eq(new.rule.confirm_by.map(Micros::to_datetime)),
             events::fact_no.eq(words::signed(facts)),
             events::created_at.eq(now.to_datetime()),
             events::updated_at.eq(now.to_datetime()),
@@ -103,25 +136,16 @@ pub async fn insert(conn: &mut Conn, new: &NewEvent, facts: u64, now: Micros) ->
         .try_into()
 }
 
-/// Makes room for `facts` more facts; the event as it then stands, `None` if there is none.
+/// The event, which until the transaction ends nobody else can change; `None` if there is none.
 ///
-/// Every transaction that changes an event begins with this: it makes changes of one
-/// event wait for each other, and gives its facts their numbers in commit order. A
-/// rollback gives the numbers back.
+/// Every transaction that changes an event begins with this: changes of one event wait for
+/// each other, and its facts get their numbers in commit order.
 ///
 /// # Errors
 /// The store failed.
-pub async fn raise(
-    conn: &mut Conn,
-    event: EventId,
-    facts: u64,
-    now: Micros,
-) -> Result<Option<Event>, SqlError> {
+pub async fn lock(conn: &mut Conn, event: EventId) -> Result<Option<Event>, SqlError> {
     diesel::update(events::table.find(event.0))
-        .set((
-            events::fact_no.eq(events::fact_no + words::signed(facts)),
-            events::updated_at.eq(now.to_datetime()),
-        ))
+        .set(events::fact_no.eq(events::fact_no))
         .returning(EventRow::as_returning())
         .get_result::<EventRow>(conn)
         .await
@@ -130,7 +154,7 @@ pub async fn raise(
         .transpose()
 }
 
-/// [`raise`] up to the fact `to`, if the event has fewer than `to - 1`; else `None`.
+/// Takes the numbers up to the fact `to`, if the event has fewer than `to - 1`; else `None`.
 ///
 /// # Errors
 /// The store failed.
@@ -166,16 +190,67 @@ pub async fn find(conn: &mut Conn, event: EventId) -> Result<Option<Event>, SqlE
         .transpose()
 }
 
-/// Puts the event into `status`.
+/// Writes what a step changed of the event, its number of facts with it; its room stays.
 ///
 /// # Errors
 /// The store failed.
-pub async fn set_status(conn: &mut Conn, event: EventId, status: EventStatus) -> Result<(), SqlError> {
-    diesel::update(events::table.find(event.0))
-        .set(events::status.eq(status.as_str()))
+pub async fn save(conn: &mut Conn, event: &Event) -> Result<(), SqlError> {
+    let (rule, course) = (&event.rule, &event.course);
+    diesel::update(events::table.find(event.id.0))
+        .set((
+            (
+                events::title.eq(&event.title),
+                events::description.eq(event.description.as_deref()),
+                events::location.eq(event.location.as_deref()),
+                events::start_time.eq(event.start_time.to_datetime()),
+                events::end_time.eq(event.end_time.to_datetime()),
+                events::timezone.eq(&event.timezone),
+                events::status.eq(event.status.as_str()),
+                events::fact_no.eq(words::signed(event.fact_no)),
+                events::updated_at.eq(event.updated_at.to_datetime()),
+            ),
+            (
+                events::quorum.eq(quorum(rule)),
+                events::confirm_by.eq(rule.confirm_by.map(Micros::to_datetime)),
+                events::on_deadline.eq(words::on_deadline_text(rule.on_deadline)),
+                events::change_limit.eq(rule.change_limit.map(i64::from)),
+            ),
+            (
+                events::confirmed_at.eq(course.confirmed_at.map(Micros::to_datetime)),
+                events::was_confirmed.eq(course.was_confirmed),
+                events::changes_used.eq(i64::from(course.changes_used)),
+                events::deadline_spent.eq(course.deadline_spent),
+                events::ended_at.eq(course.ended_at.map(Micros::to_datetime)),
+                events::due_at.eq(event.due_at().map(Micros::to_datetime)),
+            ),
+        ))
         .execute(conn)
         .await?;
     Ok(())
+}
+
+fn quorum(rule: &Rule) -> Option<i64> {
+    match rule.confirm {
+        ConfirmRule::Everyone => None,
+        ConfirmRule::Quorum(quorum) => Some(quorum.into()),
+    }
+}
+
+/// Events to which something has to happen by itself at or before `now`, the longest due
+/// first, at most `limit`.
+///
+/// # Errors
+/// The store failed.
+pub async fn due(conn: &mut Conn, now: Micros, limit: i64) -> Result<Vec<EventId>, SqlError> {
+    let ids: Vec<i64> = events::table
+        .filter(events::due_at.is_not_null())
+        .filter(events::due_at.assume_not_null().le(now.to_datetime()))
+        .order((events::due_at, events::id))
+        .limit(limit)
+        .select(events::id)
+        .load(conn)
+        .await?;
+    Ok(ids.into_iter().map(EventId).collect())
 }
 
 /// Events in which `user` takes part now, those that begin last first, of equal ones the

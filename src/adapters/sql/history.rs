@@ -150,14 +150,20 @@ pub async fn memberships(
 }
 
 /// The number of the fact by which the host put `user` out, if that was the last thing
-/// that changed whether `user` takes part.
+/// before fact `before` that changed whether `user` takes part.
 ///
 /// # Errors
 /// The store failed.
-pub async fn removal_of(conn: &mut Conn, event: EventId, user: UserId) -> Result<Option<u64>, SqlError> {
+pub async fn removal_before(
+    conn: &mut Conn,
+    event: EventId,
+    user: UserId,
+    before: u64,
+) -> Result<Option<u64>, SqlError> {
     let last = event_history::table
         .filter(event_history::event_id.eq(event.0))
         .filter(event_history::subject.eq(user.0))
+        .filter(event_history::fact_no.lt(words::signed(before)))
         .order(event_history::fact_no.desc())
         .select((event_history::fact_no, event_history::kind))
         .first::<(i64, String)>(conn)

@@ -6,7 +6,7 @@
 //! - one file per resource: free functions, one per statement, that take the caller's
 //!   connection, so that they compose inside a transaction.
 //!
-//! Every transaction that changes an event begins with [`events::raise`].
+//! Every transaction that changes an event begins with [`events::lock`].
 
 pub mod backend;
 mod error;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        event::{Participant, Role},
+        event::{Participant, ReadMark, Role},
         id::{EventId, UserId},
         time::Micros,
     },
@@ -28,6 +28,10 @@ struct ParticipantRow {
     role: String,
     answer: String,
     answered_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
+    read_seq: i64,
+    read_msg_no: i64,
+    read_at: Option<DateTime<Utc>>,
 }
 
 impl TryFrom<ParticipantRow> for Participant {
@@ -39,6 +43,12 @@ impl TryFrom<ParticipantRow> for Participant {
             role: words::role(&row.role)?,
             answer: words::answer(&row.answer)?,
             answered_at: row.answered_at.map(Micros::from),
+            reason: row.reason,
+            read: ReadMark {
+                seq: words::unsigned(row.read_seq)?,
+                msg_no: words::unsigned(row.read_msg_no)?,
+                at: row.read_at.map(Micros::from),
+            },
         })
     }
 }
@@ -61,6 +71,39 @@ pub async fn insert(
             participants::answer.eq(words::answer_text(participant.answer)),
             participants::answered_at.eq(participant.answered_at.map(Micros::to_datetime)),
             participants::joined_at.eq(now.to_datetime()),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Writes down somebody's answer.
+///
+/// # Errors
+/// The store failed.
+pub async fn set_answer(conn: &mut Conn, event: EventId, participant: &Participant) -> Result<(), SqlError> {
+    diesel::update(participants::table.find((event.0, participant.user.0)))
+        .set((
+            participants::answer.eq(words::answer_text(participant.answer)),
+            participants::answered_at.eq(participant.answered_at.map(Micros::to_datetime)),
+            participants::reason.eq(participant.reason.as_deref()),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Moves somebody's read mark forward; one that is there already stays.
+///
+/// # Errors
+/// The store failed.
+pub async fn mark_read(conn: &mut Conn, event: EventId, user: UserId, mark: ReadMark) -> Result<(), SqlError> {
+    diesel::update(participants::table.find((event.0, user.0)))
+        .filter(participants::read_seq.lt(words::signed(mark.seq)))
+        .set((
+            participants::read_seq.eq(words::signed(mark.seq)),
+            participants::read_msg_no.eq(words::signed(mark.msg_no)),
+            participants::read_at.eq(mark.at.map(Micros::to_datetime)),
         ))
         .execute(conn)
         .await?;

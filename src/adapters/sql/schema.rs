@@ -22,6 +22,7 @@ diesel::table! {
         last_used_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
         client -> Nullable<Text>,
+        access_life -> Nullable<BigInt>,
     }
 }
 
@@ -32,6 +33,7 @@ diesel::table! {
         created_at -> Timestamptz,
         expires_at -> Timestamptz,
         replaced_by -> Nullable<Binary>,
+        replaced_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -50,6 +52,16 @@ diesel::table! {
         fact_no -> BigInt,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        quorum -> Nullable<BigInt>,
+        confirm_by -> Nullable<Timestamptz>,
+        on_deadline -> Text,
+        change_limit -> Nullable<BigInt>,
+        confirmed_at -> Nullable<Timestamptz>,
+        was_confirmed -> Bool,
+        changes_used -> BigInt,
+        deadline_spent -> Bool,
+        ended_at -> Nullable<Timestamptz>,
+        due_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -61,6 +73,10 @@ diesel::table! {
         answer -> Text,
         answered_at -> Nullable<Timestamptz>,
         joined_at -> Timestamptz,
+        reason -> Nullable<Text>,
+        read_seq -> BigInt,
+        read_msg_no -> BigInt,
+        read_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -92,6 +108,16 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    idempotency_keys (user_id, key) {
+        user_id -> BigInt,
+        key -> Text,
+        fingerprint -> Binary,
+        answer -> Jsonb,
+        created_at -> Timestamptz,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
 diesel::joinable!(refresh_tokens -> sessions (session_id));
 diesel::joinable!(participants -> users (user_id));
@@ -106,4 +132,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     participants,
     event_history,
     invites,
+    idempotency_keys,
 );

@@ -153,5 +153,6 @@ fn new_event(creator: UserId) -> super::events::NewEvent {
         end_time: Micros(10),
         timezone: "Asia/Seoul".into(),
         creator,
+        rule: crate::domain::event::Rule::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! How the domain's closed lists stand in tables; the tables' checks say the same.
 
 use super::SqlError;
-use crate::domain::event::{Answer, EventStatus, Role};
+use crate::domain::event::{Answer, EventStatus, OnDeadline, Role};
 
 pub(super) fn status(text: &str) -> Result<EventStatus, SqlError> {
     Ok(match text {
@@ -43,6 +43,26 @@ pub(super) fn answer(text: &str) -> Result<Answer, SqlError> {
         "declined" => Answer::Declined,
         _ => return Err(SqlError::corrupt("an unknown answer of a participant")),
     })
+}
+
+pub(super) const fn on_deadline_text(what: OnDeadline) -> &'static str {
+    match what {
+        OnDeadline::Stay => "stay",
+        OnDeadline::Cancel => "cancel",
+    }
+}
+
+pub(super) fn on_deadline(text: &str) -> Result<OnDeadline, SqlError> {
+    Ok(match text {
+        "stay" => OnDeadline::Stay,
+        "cancel" => OnDeadline::Cancel,
+        _ => return Err(SqlError::corrupt("an unknown end of an event's deadline")),
+    })
+}
+
+/// A small count, as the domain has it.
+pub(super) fn small(number: i64) -> Result<u32, SqlError> {
+    u32::try_from(number).map_err(SqlError::corrupt)
 }
 
 /// A count or number that is never negative, as the domain has it.

@@ -11,7 +11,7 @@ use crate::{
     domain::{
         chain::Tip,
         entry::{Entry, Head, Kind},
-        event::{Event, EventStatus},
+        event::{Course, Event, EventStatus, Rule},
         fact::{Change, Fact},
         id::{EventId, RoomId, UserId},
         time::{Clock, Micros},
@@ -67,6 +67,8 @@ impl World {
             timezone: "Asia/Seoul".into(),
             status: EventStatus::Proposed,
             creator: UserId(1),
+            rule: Rule::default(),
+            course: Course::default(),
             fact_no: self.facts.len() as u64,
             created_at: Micros(0),
             updated_at: Micros(0),

@@ -4,6 +4,7 @@
 //! are checked against the event as nobody else can change it any more, then rows change
 //! and the facts are written. The room appends them to its log afterwards.
 
+mod change;
 mod new;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -11,24 +12,22 @@ pub(crate) mod tests;
 use std::collections::HashMap;
 
 use diesel_async::{AsyncConnection, TransactionManager};
-use uuid::Uuid;
 
 pub use self::new::CreateEvent;
+pub(super) use self::change::{apply, changed};
 use super::problems::Problems;
 use crate::{
-    adapters::sql::{self, Conn, Snapshots, Sql, SqlError, history, participants, participants::TakingPart},
+    adapters::sql::{self, Conn, Snapshots, Sql, SqlError, participants, participants::TakingPart},
     domain::{
-        event::{Action, Answer, Denied, Event, EventStatus, Participant, Role, may},
-        fact::{Change, Fact},
+        event::{Action, Denied, Event, EventStatus, Participant, REASON_CHARS, life::Ask, may},
+        fact::Change,
         id::{EventId, UserId},
-        time::{Clock, Micros},
+        time::Clock,
         view::{EventView, event_view},
     },
     error::{Coded, ErrorCode},
 };
 
-/// The longest reason of a cancellation, in characters.
-const MAX_REASON_CHARS: usize = 1_000;
 /// The largest page of a list, and the default.
 const MAX_PAGE: i64 = 100;
 
@@ -44,9 +43,6 @@ pub enum EventsError {
     /// The host's account is gone.
     #[error("no such user")]
     NoUser,
-    /// Who is to be removed does not take part.
-    #[error("the user does not take part")]
-    NotParticipant,
     /// The store failed.
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -63,7 +59,7 @@ impl Coded for EventsError {
         match self {
             Self::Denied(error) => error.code(),
             Self::Invalid(error) => error.code(),
-            Self::NoUser | Self::NotParticipant => ErrorCode::UserNotFound,
+            Self::NoUser => ErrorCode::UserNotFound,
             Self::Sql(error) => error.code(),
         }
     }
@@ -73,7 +69,7 @@ impl Coded for EventsError {
             Self::Denied(error) => error.text_key(),
             Self::Invalid(error) => error.text_key(),
             Self::Sql(error) => error.text_key(),
-            Self::NoUser | Self::NotParticipant => self.code().as_str(),
+            Self::NoUser => self.code().as_str(),
         }
     }
 
@@ -82,7 +78,7 @@ impl Coded for EventsError {
             Self::Denied(error) => error.details(),
             Self::Invalid(error) => error.details(),
             Self::Sql(error) => error.details(),
-            Self::NoUser | Self::NotParticipant => serde_json::Map::new(),
+            Self::NoUser => serde_json::Map::new(),
         }
     }
 }
@@ -105,32 +101,6 @@ pub struct ListEvents {
     pub limit: Option<i64>,
     /// Only events in this state; a word that is no state finds nothing.
     pub status: Option<String>,
-}
-
-/// How a change ends that is not carried out: either way it is rolled back.
-pub(super) enum Halt<E> {
-    /// Everything is already as it should be.
-    Unchanged,
-    /// It is not possible.
-    Failed(E),
-}
-
-impl<E: From<Denied>> From<Denied> for Halt<E> {
-    fn from(error: Denied) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl<E: From<SqlError>> From<SqlError> for Halt<E> {
-    fn from(error: SqlError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-impl<E: From<SqlError>> From<diesel::result::Error> for Halt<E> {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::from(SqlError::from(error))
-    }
 }
 
 /// Makes, reads and changes events.
@@ -160,13 +130,7 @@ impl Events {
                 .ok_or(EventsError::NoUser)?;
             let new = valid.into_new(host, zone);
             let event = sql::events::insert(conn, &new, 1, now).await?;
-            let participant = Participant {
-                user: host,
-                role: Role::Host,
-                answer: Answer::Accepted,
-                answered_at: Some(now),
-            };
-            participants::insert(conn, event.id, &participant, now).await?;
+            participants::insert(conn, event.id, &Participant::host(host, now), now).await?;
             let change = Change::EventCreated {
                 event: event.id,
                 title: event.title.clone(),
@@ -175,7 +139,7 @@ impl Events {
                 timezone: event.timezone.clone(),
                 location: event.location.clone(),
             };
-            record(conn, &event, Some(host), now, change).await?;
+            change::record(conn, &event, now, &[(Some(host), change)]).await?;
             Ok(changed(conn, &event).await?)
         })
         .await
@@ -232,33 +196,14 @@ impl Events {
     /// Ends the taking part of `user`: the host puts somebody out, or somebody goes.
     ///
     /// # Errors
-    /// Not allowed, [`EventsError::NotParticipant`], or the store failed.
+    /// Not allowed, [`Denied::NotParticipant`], or the store failed.
     pub async fn remove_participant(
         &self,
         actor: UserId,
         event: EventId,
         user: UserId,
     ) -> Result<Changed, EventsError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            let event = sql::events::raise(conn, event, 1, now)
-                .await?
-                .ok_or(Denied::Unknown)?;
-            let role = participants::role_of(conn, event.id, actor).await?;
-            let (action, change) = if actor == user {
-                (Action::Leave, Change::ParticipantLeft { user })
-            } else {
-                (Action::Remove, Change::ParticipantRemoved { user })
-            };
-            may(role, event.status, action)?;
-            if !participants::delete(conn, event.id, user).await? {
-                return Err(EventsError::NotParticipant);
-            }
-            record(conn, &event, Some(actor), now, change).await?;
-            Ok(changed(conn, &event).await?)
-        })
-        .await
+        self.change(actor, event, Ask::Remove(user)).await
     }
 
     /// Calls the event off. Calling off what is called off succeeds and changes nothing.
@@ -271,70 +216,32 @@ impl Events {
         event: EventId,
         reason: Option<String>,
     ) -> Result<Changed, EventsError> {
-        let mut problems = Problems::default();
-        let reason = problems.text("/reason", reason, MAX_REASON_CHARS, true);
-        let reason = problems.or(reason)?;
+        let reason = checked_reason(reason)?;
+        self.change(actor, event, Ask::Cancel { reason }).await
+    }
+
+    /// One step of one event, as a transaction of its own.
+    async fn change(&self, actor: UserId, event: EventId, ask: Ask) -> Result<Changed, EventsError> {
         let mut conn = self.sql.get().await?;
-        let outcome = conn
-            .transaction(async |conn| {
-                let now = self.clock.now();
-                let mut event = sql::events::raise(conn, event, 1, now)
-                    .await?
-                    .ok_or(Denied::Unknown)?;
-                let role = participants::role_of(conn, event.id, actor).await?;
-                may(role, event.status, Action::Cancel)?;
-                if event.status == EventStatus::Canceled {
-                    return Err(Halt::Unchanged);
-                }
-                event.status = EventStatus::Canceled;
-                sql::events::set_status(conn, event.id, event.status).await?;
-                record(conn, &event, Some(actor), now, Change::Canceled { reason }).await?;
-                Ok(changed(conn, &event).await?)
-            })
-            .await;
-        drop(conn);
-        match outcome {
-            Ok(changed) => Ok(changed),
-            Err(Halt::Failed(error)) => Err(error),
-            Err(Halt::Unchanged) => {
-                let event = self.read(actor, event).await?;
-                let fact_no = event.fact_no;
-                Ok(Changed { event, fact_no })
-            }
-        }
+        conn.transaction(async |conn| {
+            let now = self.clock.now();
+            let outcome = apply::<EventsError>(conn, event, Some(actor), ask, now).await?;
+            Ok(changed(conn, &outcome.event).await?)
+        })
+        .await
     }
 }
 
-/// Writes `change` as the event's last fact, whose number [`sql::events::raise`] took.
-pub(super) async fn record(
-    conn: &mut Conn,
-    event: &Event,
-    actor: Option<UserId>,
-    at: Micros,
-    change: Change,
-) -> Result<(), SqlError> {
-    let fact = Fact {
-        id: Uuid::new_v4(),
-        no: event.fact_no,
-        actor,
-        at,
-        change,
-    };
-    history::insert(conn, event.id, &[(fact, None)]).await
+fn checked_reason(reason: Option<String>) -> Result<Option<String>, Problems> {
+    let mut problems = Problems::default();
+    let reason = problems.text("/reason", reason, REASON_CHARS, true);
+    problems.or(reason)
 }
 
 /// The event as clients read it, with those who take part now.
 pub(super) async fn view(conn: &mut Conn, event: &Event) -> Result<EventView, SqlError> {
     let taking_part = participants::of_events(conn, &[event.id]).await?;
     Ok(view_in(&taking_part, event))
-}
-
-/// What a changing method answers.
-pub(super) async fn changed(conn: &mut Conn, event: &Event) -> Result<Changed, SqlError> {
-    Ok(Changed {
-        event: view(conn, event).await?,
-        fact_no: event.fact_no,
-    })
 }
 
 fn view_in(taking_part: &HashMap<EventId, TakingPart>, event: &Event) -> EventView {

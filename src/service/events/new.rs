@@ -8,6 +8,7 @@ use super::super::problems::Problems;
 use crate::{
     adapters::sql::events::NewEvent,
     domain::{
+        event::Rule,
         id::{RoomId, UserId},
         time::Micros,
     },
@@ -94,6 +95,7 @@ impl ValidEvent {
             end_time: self.end_time,
             timezone: self.timezone.unwrap_or(zone),
             creator,
+            rule: Rule::default(),
         }
     }
 }

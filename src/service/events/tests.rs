@@ -127,7 +127,7 @@ async fn rollback_leaves_no_hole_in_the_numbers() {
     ));
     assert!(matches!(
         events.remove_participant(host, id, UserId(55)).await,
-        Err(EventsError::NotParticipant)
+        Err(EventsError::Denied(Denied::NotParticipant))
     ));
     assert!(matches!(
         events.remove_participant(host, id, host).await,

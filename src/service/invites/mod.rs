@@ -10,13 +10,13 @@ use diesel_async::{AsyncConnection, TransactionManager};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    events::{Changed, Halt, changed, record},
+    events::{Changed, apply, changed},
     problems::Problems,
 };
 use crate::{
     adapters::sql::{self, Snapshots, Sql, SqlError, history, invites, invites::Invite, participants},
     domain::{
-        event::{Action, Answer, Denied, Participant, Role, may},
+        event::{Action, Denied, life::Ask, may},
         fact::Change,
         id::{EventId, UserId},
         time::{Clock, Micros},
@@ -250,7 +250,7 @@ impl Invites {
                 return Err(InvitesError::NoLink);
             }
             may(role, event.status, Action::Join)?;
-            let removal = history::removal_of(conn, event.id, user).await?;
+            let removal = history::removal_before(conn, event.id, user, u64::MAX).await?;
             if removal.is_some_and(|no| no > invite.fact_no) {
                 return Err(InvitesError::NoLink);
             }
@@ -288,55 +288,35 @@ impl Invites {
         let invite = invites::find(&mut conn, code)
             .await?
             .ok_or(InvitesError::NoLink)?;
-        let outcome = conn
-            .transaction(async |conn| {
-                let now = self.clock.now();
-                let event = sql::events::raise(conn, invite.event, 1, now)
-                    .await?
-                    .ok_or(Halt::Failed(InvitesError::NoLink))?;
-                let role = participants::role_of(conn, event.id, user).await?;
-                if role.is_some() {
-                    return Err(Halt::Unchanged);
-                }
-                may(role, event.status, Action::Join)?;
-                let removal = history::removal_of(conn, event.id, user).await?;
+        conn.transaction(async |conn| {
+            let now = self.clock.now();
+            let outcome = apply::<InvitesError>(conn, invite.event, Some(user), Ask::Join, now)
+                .await
+                .map_err(|error| match error {
+                    InvitesError::Denied(Denied::Unknown) => InvitesError::NoLink,
+                    other => other,
+                })?;
+            let joined = |(_, change): &(_, Change)| matches!(change, Change::ParticipantJoined { .. });
+            let is_repeat = !outcome.changes.iter().any(joined);
+            if !is_repeat {
+                let removal = history::removal_before(conn, invite.event, user, outcome.event.fact_no).await?;
                 if removal.is_some_and(|no| no > invite.fact_no) {
-                    return Err(Halt::Failed(InvitesError::NoLink));
+                    return Err(InvitesError::NoLink);
                 }
                 // Before the link is looked at: a link into a full event is not used up.
-                if participants::count(conn, event.id).await? >= self.max_participants {
-                    return Err(Halt::Failed(InvitesError::Full));
+                if participants::count(conn, invite.event).await? > self.max_participants {
+                    return Err(InvitesError::Full);
                 }
                 if !invites::use_once(conn, code, now).await? {
-                    return Err(Halt::Failed(InvitesError::NoLink));
+                    return Err(InvitesError::NoLink);
                 }
-                let participant = Participant {
-                    user,
-                    role: Role::Guest,
-                    answer: Answer::Pending,
-                    answered_at: None,
-                };
-                participants::insert(conn, event.id, &participant, now).await?;
-                record(conn, &event, Some(user), now, Change::ParticipantJoined { user }).await?;
-                Ok(changed(conn, &event).await?)
-            })
-            .await;
-        match outcome {
-            Ok(changed) => Ok(Joined {
-                changed,
-                is_repeat: false,
-            }),
-            Err(Halt::Failed(error)) => Err(error),
-            Err(Halt::Unchanged) => {
-                let event = sql::events::find(&mut conn, invite.event)
-                    .await?
-                    .ok_or(InvitesError::NoLink)?;
-                Ok(Joined {
-                    changed: changed(&mut conn, &event).await?,
-                    is_repeat: true,
-                })
             }
-        }
+            Ok(Joined {
+                changed: changed(conn, &outcome.event).await?,
+                is_repeat,
+            })
+        })
+        .await
     }
 }
 

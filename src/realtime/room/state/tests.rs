@@ -16,7 +16,7 @@ use crate::{
     domain::{
         chain::Tip,
         entry::{Draft, Entry, Head, Kind},
-        event::{Answer, Event, EventStatus, Participant, Role},
+        event::{Course, Event, EventStatus, Participant, Rule},
         fact::{Change, Fact},
         id::{EventId, RoomId, UserId},
         time::Micros,
@@ -61,6 +61,8 @@ fn event(fact_no: u64) -> Event {
         timezone: "Asia/Seoul".into(),
         status: EventStatus::Proposed,
         creator: HOST,
+        rule: Rule::default(),
+        course: Course::default(),
         fact_no,
         created_at: Micros(0),
         updated_at: Micros(0),
@@ -250,12 +252,7 @@ impl World {
         let after = usize::try_from(self.state.last_known_fact()).unwrap();
         self.state.queue_facts(FactPage {
             event: event(self.facts.len() as u64),
-            participants: vec![Participant {
-                user: HOST,
-                role: Role::Host,
-                answer: Answer::Accepted,
-                answered_at: None,
-            }],
+            participants: vec![Participant::host(HOST, Micros(1))],
             facts: self.facts[after..].to_vec(),
             people: Vec::new(),
         });

@@ -1,0 +1,18 @@
+drop table idempotency_keys;
+alter table refresh_tokens drop column replaced_at;
+alter table sessions drop column access_life;
+alter table participants drop column read_at;
+alter table participants drop column read_msg_no;
+alter table participants drop column read_seq;
+alter table participants drop column reason;
+drop index events_due;
+alter table events drop column due_at;
+alter table events drop column ended_at;
+alter table events drop column deadline_spent;
+alter table events drop column changes_used;
+alter table events drop column was_confirmed;
+alter table events drop column confirmed_at;
+alter table events drop column change_limit;
+alter table events drop column on_deadline;
+alter table events drop column confirm_by;
+alter table events drop column quorum;
