@@ -98,7 +98,7 @@ fact-event_created = { $actor } made the appointment “{ $title }”.
 fact-event_updated = { $what ->
     [title] { $actor } changed the title to “{ $value }”.
     [location] { $actor } changed the place to “{ $value }”.
-   *[fields] { $actor } changed the appointment: { $fields }
+   *[fields] { $actor } changed the appointment: { $fields }.
 }{ $asks_again ->
     [yes] {" "}Please answer again.
    *[no] {""}

@@ -83,7 +83,7 @@ fact-event_created = { $actor }{ JOSA($actor, "이/가") } ‘{ $title }’ 약�
 fact-event_updated = { $what ->
     [title] { $actor }{ JOSA($actor, "이/가") } 제목을 ‘{ $value }’{ JOSA($value, "으로/로") } 바꿨어요.
     [location] { $actor }{ JOSA($actor, "이/가") } 장소를 ‘{ $value }’{ JOSA($value, "으로/로") } 바꿨어요.
-   *[fields] { $actor }{ JOSA($actor, "이/가") } 약속을 바꿨어요: { $fields }
+   *[fields] { $actor }{ JOSA($actor, "이/가") } 약속을 바꿨어요: { $fields }.
 }{ $asks_again ->
     [yes] {" "}참석할지 다시 알려 주세요.
    *[no] {""}

@@ -398,7 +398,7 @@ fn notes_read_as_people_speak() {
     );
     assert_eq!(
         note(Language::Ko, changes().remove(4), host, both),
-        "민지님이 약속을 바꿨어요: 그 밖의 내용, 시간, 제목"
+        "민지님이 약속을 바꿨어요: 그 밖의 내용, 시간, 제목. 참석할지 다시 알려 주세요."
     );
 }
 
