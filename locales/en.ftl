@@ -27,7 +27,7 @@ AUTH_TOKEN_EXPIRED = Your sign-in has expired. Sign in again.
 AUTH_TOKEN_INVALID = We could not confirm your sign-in. Sign in again.
 AUTH_PHONE_CODE_INVALID = This code is not right. Check the code you received.
 AUTH_PHONE_CODE_EXPIRED = This code can no longer be used. Ask for a new one.
-AUTH_PROOF_REQUIRED = Your phone number has to be confirmed first. Ask for a code and enter it.
+AUTH_PROOF_REQUIRED = Your phone number has to be confirmed first. Sign in with a code; if the app has no place to enter one, update it.
 FORBIDDEN = You are not allowed to do this. Ask the person who made the appointment.
 NOT_FOUND = There is nothing here. Check the address.
 METHOD_NOT_ALLOWED = This address does not take such a request. Update the app.
@@ -75,8 +75,14 @@ message-too-long = This message is too long. You can send up to { $max_chars } c
 phone-invalid = This is not a valid phone number. Write it like +82 10-1234-5678.
 name-invalid = This name cannot be used. Choose one of 1 to 100 characters on one line.
 phone-unknown = Nobody has signed up with this phone number. Check it, or sign up first.
+admins-only = Only those who run this service can do that. Please contact them.
+admin-untouchable = You may not change this account. Ask a super administrator.
 account-not-active = This account cannot be used at the moment. Ask whoever runs this service.
+room-closed = This appointment ended some time ago, and its conversation is closed. You can still read it.
 participant-gone = You no longer take part in this appointment. Ask for an invite link to come back.
+invite-not-yours = We could not find this invite link. Check that it belongs to an appointment you made.
+invite-too-many-links = { $limit } invite links of this appointment can be used already. Switch off one that you no longer need, then try again.
+invite-not-acquainted = You can add only people with whom you have shared an appointment. Send everyone else an invite link.
 reply-to-unknown = The message you are answering cannot be found. Send yours without it.
 too-many-rooms = You can have { $limit } conversations open at once. Close another one and try again.
 token-of-other-user = This connection belongs to someone else's sign-in. Disconnect and connect again.
@@ -143,14 +149,109 @@ fact-deadline_passed = { $count ->
     }
 }
 
+## Notes that version 1's sockets show to one person alone.
+
+message-unconfirmed = We could not confirm that your message was saved. If you do not see it here, send it again.
+message-refused = Your message was not sent. { $reason }
+
 ## What was done, beside the answers that version 1's clients show.
 
 did-cancel = The appointment is canceled.
+did-update = The appointment is changed.
+did-accept = You are coming.
+did-decline = You are not coming.
+did-confirm = The appointment is confirmed.
+did-finish = The appointment is over.
 did-remove = This person no longer takes part.
 did-leave = You no longer take part.
 did-join = You take part in the appointment.
 did-join-before = You take part in this appointment already.
+did-add = This person takes part in the appointment.
+did-deactivate = The invite link is switched off. Nobody can join by it any more.
+did-delete-account = Your account has been deleted. Thank you for having been here.
+did-end-sign-in = That device has been signed out.
 did-sign-out = You are signed out.
+
+## Text messages: above 90 bytes in EUC-KR it takes two. The code comes first.
+
+sms-code = { $code } is your timingle code. Don't share it with anyone.
+
+## The invite page
+
+language-name = English
+invite-heading = { $has_host ->
+    [yes] { $host } invites you
+   *[no] You are invited
+}
+invite-preview = { $heading } · { $when }
+invite-when = When
+invite-when-line = { $first }, { $second }, { $zone }
+invite-date = { $weekday ->
+    [mon] Monday
+    [tue] Tuesday
+    [wed] Wednesday
+    [thu] Thursday
+    [fri] Friday
+    [sat] Saturday
+   *[sun] Sunday
+}, { $month ->
+    [1] January
+    [2] February
+    [3] March
+    [4] April
+    [5] May
+    [6] June
+    [7] July
+    [8] August
+    [9] September
+    [10] October
+    [11] November
+   *[12] December
+} { $day }, { $year }
+invite-time = { $hour }:{ $minute } { $half ->
+    [am] AM
+   *[pm] PM
+}
+invite-time-range = { $from } – { $to }
+invite-moment = { $date } at { $time }
+invite-from = From { $moment }
+invite-to = until { $moment }
+invite-zone = { $place ->
+    [Seoul] Korea time
+    [Tokyo] Japan time
+    [Shanghai] China time
+    [Hong_Kong] Hong Kong time
+    [Taipei] Taiwan time
+    [Singapore] Singapore time
+    [Bangkok] Thailand time
+    [Ho_Chi_Minh] Vietnam time
+    [Sydney] Sydney time
+    [London] London time
+    [Paris] Paris time
+    [Berlin] Berlin time
+    [New_York] New York time
+    [Chicago] Chicago time
+    [Los_Angeles] Los Angeles time
+    [Vancouver] Vancouver time
+    [UTC] UTC
+   *[other] { $city } time
+} ({ $offset })
+invite-yours = Your time
+invite-how = How to join
+invite-step-open = Open timingle and sign in with your phone number.
+invite-step-code = Join with the link you received, or with the code below.
+invite-step-answer = The conversation opens. Say whether you are coming.
+invite-code = Invite code
+invite-copy = Copy
+invite-copied = Copied
+invite-until = This invitation can be used until { $until }.
+invite-without = No timingle yet?
+invite-without-text = You cannot join from this page itself yet. Ask the person who invited you where to get timingle, and keep this page’s address.
+invite-terminal = Join from a terminal
+invite-about = timingle is the messenger in which an appointment is a conversation.
+invite-closed = This invite link cannot be used
+invite-closed-text = It may have expired, have no place left, or lead to an appointment that is over. Check that you have the whole address. If you do, ask the person who invited you for a new link.
+invite-busy = One moment, please
 
 ## The terminal client (timingle chat)
 
@@ -202,6 +303,9 @@ chat-help = What you type goes to the open conversation. Commands:
     /history       show what was said before
     /close         close the conversation
     /leave         leave the appointment
+    /accept WORDS  say that you are coming
+    /decline WHY   say that you are not coming
+    /confirm       confirm the appointment (its maker only)
     /cancel REASON call the appointment off
     /quit          end
     //TEXT         send a text that begins with /

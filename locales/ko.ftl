@@ -19,7 +19,7 @@ AUTH_TOKEN_EXPIRED = 로그인이 만료됐어요. 다시 로그인해 주세요
 AUTH_TOKEN_INVALID = 로그인 정보를 확인할 수 없어요. 다시 로그인해 주세요.
 AUTH_PHONE_CODE_INVALID = 인증번호가 맞지 않아요. 받은 번호를 다시 확인해 주세요.
 AUTH_PHONE_CODE_EXPIRED = 이 인증번호는 더 이상 쓸 수 없어요. 새 인증번호를 받아 주세요.
-AUTH_PROOF_REQUIRED = 전화번호 인증이 필요해요. 인증번호를 받아 입력해 주세요.
+AUTH_PROOF_REQUIRED = 전화번호 인증이 필요해요. 인증번호로 로그인해 주세요. 인증번호를 입력하는 곳이 없으면 앱을 최신 버전으로 업데이트해 주세요.
 FORBIDDEN = 이 일을 할 권한이 없어요. 약속을 만든 분에게 부탁해 주세요.
 NOT_FOUND = 찾는 것이 여기에 없어요. 주소를 확인해 주세요.
 METHOD_NOT_ALLOWED = 이 주소에서는 할 수 없는 요청이에요. 앱을 최신 버전으로 업데이트해 주세요.
@@ -60,8 +60,14 @@ message-too-long = 메시지가 너무 길어요. 한 번에 { $max_chars }자�
 phone-invalid = 올바른 전화번호가 아니에요. 010-1234-5678처럼 입력해 주세요.
 name-invalid = 쓸 수 없는 이름이에요. 한 줄에 1자에서 100자까지로 지어 주세요.
 phone-unknown = 이 전화번호로 가입한 사람이 없어요. 번호를 확인하거나 먼저 가입해 주세요.
+admins-only = 서비스를 운영하는 사람만 할 수 있는 일이에요. 운영하는 곳에 문의해 주세요.
+admin-untouchable = 이 계정은 바꿀 권한이 없어요. 최고 관리자에게 문의해 주세요.
 account-not-active = 지금은 쓸 수 없는 계정이에요. 서비스를 운영하는 곳에 문의해 주세요.
+room-closed = 끝난 지 오래된 약속이라 더는 메시지를 보낼 수 없어요. 지난 대화는 계속 볼 수 있어요.
 participant-gone = 더 이상 이 약속에 참여하지 않아요. 다시 참여하려면 초대 링크를 받아 주세요.
+invite-not-yours = 이런 초대 링크를 찾을 수 없어요. 만든 약속의 링크인지 확인해 주세요.
+invite-too-many-links = 쓸 수 있는 초대 링크가 벌써 { $limit }개예요. 쓰지 않는 링크를 끄고 다시 시도해 주세요.
+invite-not-acquainted = 함께 약속에 참여한 적이 있는 사람만 바로 추가할 수 있어요. 다른 분께는 초대 링크를 보내 주세요.
 reply-to-unknown = 답장하려는 메시지를 찾을 수 없어요. 답장 없이 보내 주세요.
 too-many-rooms = 한 번에 열 수 있는 대화방은 { $limit }개까지예요. 다른 대화방을 닫고 다시 시도해 주세요.
 token-of-other-user = 다른 사람의 로그인으로는 이어 쓸 수 없어요. 연결을 끊고 다시 연결해 주세요.
@@ -127,14 +133,96 @@ fact-deadline_passed = { $count ->
     }
 }
 
+## 버전 1의 소켓에서 그 사람에게만 보이는 알림.
+
+message-unconfirmed = 메시지가 남았는지 확인하지 못했어요. 대화에 보이지 않으면 다시 보내 주세요.
+message-refused = 메시지를 보내지 못했어요. { $reason }
+
 ## What was done, beside the answers that version 1's clients show.
 
 did-cancel = 약속을 취소했어요.
+did-update = 약속을 바꿨어요.
+did-accept = 참석한다고 알렸어요.
+did-decline = 참석하지 않는다고 알렸어요.
+did-confirm = 약속을 확정했어요.
+did-finish = 약속을 마쳤어요.
 did-remove = 참여자를 약속에서 내보냈어요.
 did-leave = 약속에서 나왔어요.
 did-join = 약속에 참여했어요.
 did-join-before = 이미 참여하고 있는 약속이에요.
+did-add = 이 사람이 약속에 참여해요.
+did-deactivate = 초대 링크를 껐어요. 이제 이 링크로는 참여할 수 없어요.
+did-delete-account = 계정을 삭제했어요. 그동안 함께해 주셔서 고마워요.
+did-end-sign-in = 그 기기에서 로그아웃했어요.
 did-sign-out = 로그아웃했어요.
+
+## 문자 메시지: EUC-KR로 90바이트가 넘으면 한 통에 들어가지 않아요. 인증번호가 맨 앞에 와요.
+
+sms-code = { $code } timingle 인증번호예요. 다른 사람에게 알려 주지 마세요.
+
+## 초대 페이지
+
+language-name = 한국어
+invite-heading = { $has_host ->
+    [yes] { $host }{ JOSA($host, "이/가") } 약속에 초대했어요
+   *[no] 약속에 초대받았어요
+}
+invite-preview = { $heading } · { $when }
+invite-when = 언제
+invite-when-line = { $first }, { $second }, { $zone }
+invite-date = { $year }년 { $month }월 { $day }일 { $weekday ->
+    [mon] 월요일
+    [tue] 화요일
+    [wed] 수요일
+    [thu] 목요일
+    [fri] 금요일
+    [sat] 토요일
+   *[sun] 일요일
+}
+invite-time = { $half ->
+    [am] 오전
+   *[pm] 오후
+} { $hour }:{ $minute }
+invite-time-range = { $from } ~ { $to }
+invite-moment = { $date } { $time }
+invite-from = { $moment }부터
+invite-to = { $moment }까지
+invite-zone = { $place ->
+    [Seoul] 한국 시간
+    [Tokyo] 일본 시간
+    [Shanghai] 중국 시간
+    [Hong_Kong] 홍콩 시간
+    [Taipei] 대만 시간
+    [Singapore] 싱가포르 시간
+    [Bangkok] 태국 시간
+    [Ho_Chi_Minh] 베트남 시간
+    [Sydney] 시드니 시간
+    [London] 런던 시간
+    [Paris] 파리 시간
+    [Berlin] 베를린 시간
+    [New_York] 뉴욕 시간
+    [Chicago] 시카고 시간
+    [Los_Angeles] 로스앤젤레스 시간
+    [Vancouver] 밴쿠버 시간
+    [UTC] 협정 세계시
+   *[other] { $city } 시간
+} ({ $offset })
+invite-yours = 내가 있는 곳의 시간으로는
+invite-how = 참여하는 방법
+invite-step-open = timingle을 열고 전화번호로 로그인해 주세요.
+invite-step-code = 받은 링크나 아래 초대 코드로 참여해 주세요.
+invite-step-answer = 대화방이 열리면 올 수 있는지 알려 주세요.
+invite-code = 초대 코드
+invite-copy = 복사
+invite-copied = 복사했어요
+invite-until = { $until }까지 쓸 수 있는 초대예요.
+invite-without = timingle이 아직 없나요?
+invite-without-text = 이 페이지에서 바로 참여할 수는 아직 없어요. 초대한 분에게 어디서 timingle을 받는지 물어보고, 이 페이지의 주소를 간직해 주세요.
+invite-terminal = 터미널에서 참여하기
+invite-about = timingle은 약속이 곧 대화방이 되는 메신저예요.
+invite-closed = 이 초대 링크는 쓸 수 없어요
+invite-closed-text = 기한이 지났거나 자리가 찼거나, 약속이 끝났을 수 있어요. 주소가 끝까지 복사됐는지 확인해 주세요. 그래도 열리지 않으면 초대한 분에게 새 링크를 받아 주세요.
+invite-busy = 잠시만 기다려 주세요
 
 ## 터미널 클라이언트 (timingle chat)
 
@@ -183,6 +271,9 @@ chat-help = 그냥 입력하면 열어 둔 대화에 보내요. 명령은 이런
     /history       이전 대화를 보여 줘요
     /close         대화를 닫아요
     /leave         약속에서 나가요
+    /accept 한마디 참석한다고 답해요
+    /decline 이유  참석하지 않는다고 답해요
+    /confirm       약속을 확정해요 (만든 사람만)
     /cancel 이유   약속을 취소해요
     /quit          끝내요
     //글           /로 시작하는 글을 보내요

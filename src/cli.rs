@@ -15,7 +15,9 @@ use timingle::{
     domain::{
         entry::{Hash, Head},
         id::{EventId, RoomId},
+        user::UserRole,
     },
+    http::openapi,
     service::export::verify,
     telemetry,
 };
@@ -66,6 +68,10 @@ noted earlier can prove: give it with --head.")]
     Verify(VerifyArgs),
     /// Bring the log and the relational store to one state, after one was restored from a backup
     Repair,
+    /// Make a user an administrator, or something else to the service; the server must not run
+    Grant(GrantArgs),
+    /// Print the description of the API as JSON, in the form of docs/openapi.json
+    Openapi,
     /// Talk from this terminal: sign in, make an appointment, invite, chat
     Chat(chat::ChatArgs),
 }
@@ -78,6 +84,15 @@ struct ExportArgs {
     /// Where to write; an existing file is replaced once the new one is complete
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct GrantArgs {
+    /// The user's phone number
+    #[arg(long)]
+    phone: String,
+    /// What to make of them: USER, BUSINESS, ADMIN or `SUPER_ADMIN`
+    role: UserRole,
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +138,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Command::Export(args) => export(&ready(&sources)?, &args),
         Command::Verify(args) => verify_file(args),
         Command::Repair => repair(&ready(&sources)?),
+        Command::Grant(args) => grant(&ready(&sources)?, &args),
+        Command::Openapi => {
+            write!(stdout(), "{}", openapi::text())?;
+            Ok(())
+        }
         Command::Chat(args) => block_on(chat::run(args)),
     }
 }
@@ -171,6 +191,12 @@ fn export(config: &Config, ExportArgs { event, out }: &ExportArgs) -> anyhow::Re
         "{}: {seq} entries, {bytes} bytes, head {seq}:{hash}",
         out.display()
     )?;
+    Ok(())
+}
+
+fn grant(config: &Config, GrantArgs { phone, role }: &GrantArgs) -> anyhow::Result<()> {
+    let user = block_on(app::grant(config, phone, *role))?;
+    writeln!(stdout(), "user {user} is {} now", role.as_str())?;
     Ok(())
 }
 

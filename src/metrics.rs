@@ -32,6 +32,8 @@ const HTTP_REQUESTS: &str = "timingle_http_requests_total";
 const HTTP_SECONDS: &str = "timingle_http_request_duration_seconds";
 const FACTS_APPENDED: &str = "timingle_facts_appended_total";
 const FACTS_PENDING: &str = "timingle_facts_pending";
+const DUE: &str = "timingle_due_total";
+const DUE_LATENESS: &str = "timingle_due_lateness_seconds";
 const BUILD: &str = "timingle_build_info";
 const UPTIME: &str = "timingle_uptime_seconds";
 
@@ -90,7 +92,7 @@ pub fn install() -> Result<(), MetricsError> {
         return Ok(());
     }
     let mut builder = PrometheusBuilder::new();
-    for name in [PUBLISH_SECONDS, APPEND_SECONDS, HTTP_SECONDS] {
+    for name in [PUBLISH_SECONDS, APPEND_SECONDS, HTTP_SECONDS, DUE_LATENESS] {
         builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &SECONDS)?;
     }
     builder = builder.set_buckets_for_metric(Matcher::Full(APPEND_ENTRIES.to_owned()), &ENTRIES)?;
@@ -154,6 +156,16 @@ fn describe() {
         FACTS_PENDING,
         n,
         "Events with facts that are not known to be in the log"
+    );
+    describe_counter!(
+        DUE,
+        n,
+        "Events to which something happened by itself: a deadline, an end"
+    );
+    describe_histogram!(
+        DUE_LATENESS,
+        Unit::Seconds,
+        "How long after its moment that happened"
     );
     describe_gauge!(BUILD, n, "Always 1; the label says which version runs");
     describe_gauge!(UPTIME, Unit::Seconds, "Since this process began to record");
@@ -231,6 +243,12 @@ pub fn facts_appended(n: u64) {
     counter!(FACTS_APPENDED).increment(n);
 }
 
+/// Something happened to an event by itself, `late` after its moment.
+pub fn fell_due(late: Duration) {
+    counter!(DUE).increment(1);
+    histogram!(DUE_LATENESS).record(late);
+}
+
 /// So many events have facts that are not known to be in the log, as last counted.
 pub fn facts_pending(n: usize) {
     gauge!(FACTS_PENDING).set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
@@ -260,6 +278,7 @@ mod tests {
         http_request("/api/v1/events/{id}".into(), "GET", 200, Duration::from_millis(2));
         super::facts_appended(1);
         super::facts_pending(4);
+        super::fell_due(Duration::from_millis(120));
         let text = render();
         for line in text
             .lines()

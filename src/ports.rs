@@ -11,7 +11,7 @@ use crate::{
     domain::{
         chain::Tip,
         entry::{Entry, Head},
-        event::{Event, Participant},
+        event::{Event, Participant, ReadMark},
         fact::{Fact, Membership},
         id::{EventId, RoomId, UserId},
         phone::Phone,
@@ -150,6 +150,30 @@ pub trait FactSource: Send + Sync + 'static {
     /// # Errors
     /// As [`FactSource::load`].
     async fn adopt(&self, event: EventId, lost: &[(Fact, u64)], now: Micros) -> Result<(), SourceError>;
+
+    /// Moves read marks of participants forward; one that is further already stays. Of
+    /// somebody who takes part no longer nothing is kept. Idempotent.
+    ///
+    /// # Errors
+    /// As [`FactSource::load`].
+    async fn mark_read(&self, event: EventId, marks: &[(UserId, ReadMark)]) -> Result<(), SourceError>;
+
+    /// Up to where `user` has read each of `events`, as far as the user takes part in it.
+    ///
+    /// # Errors
+    /// As [`FactSource::load`].
+    async fn readings(&self, user: UserId, events: &[EventId]) -> Result<Vec<Reading>, SourceError>;
+}
+
+/// Up to where somebody has read the record of one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The event.
+    pub event: EventId,
+    /// The name of its log.
+    pub room: RoomId,
+    /// The last entry read.
+    pub mark: ReadMark,
 }
 
 /// An event as a room needs it at its start.
@@ -220,6 +244,29 @@ impl Coded for SourceError {
             Self::Corrupt(_) => ErrorCode::InternalError,
         }
     }
+}
+
+/// Who was here when, as far as that is known beyond this node. May be lost: then nobody
+/// knows, and nothing is wrong.
+#[async_trait]
+pub trait Presence: Send + Sync + 'static {
+    /// Takes in that `user` has sockets on this node from `at` on.
+    async fn came(&self, user: UserId, at: Micros);
+
+    /// Takes in that `user` has no socket on this node any more since `at`.
+    async fn went(&self, user: UserId, at: Micros);
+
+    /// What is known of each of `users`, in their order; nothing when the store does not answer.
+    async fn of(&self, users: &[UserId]) -> Vec<Seen>;
+}
+
+/// What is known of somebody's being here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether the user has sockets on any other node.
+    pub elsewhere: bool,
+    /// When the user was last here.
+    pub at: Option<Micros>,
 }
 
 /// Brings one-time codes to people.
@@ -307,11 +354,15 @@ impl Coded for CodesUnavailable {
 /// Counts what happens, to limit how often it may.
 #[async_trait]
 pub trait Counters: Send + Sync + 'static {
-    /// Takes one from the allowance of `key`, which is `limit` per `window`.
+    /// Takes one from the allowance of `key`, which is `limit` per `window`; what is left of it.
     ///
     /// When the store does not answer, the node's own count decides: never an error.
-    async fn take(&self, key: &str, limit: u32, window: Duration) -> Result<(), RateLimited>;
+    async fn take(&self, key: &str, limit: u32, window: Duration) -> Result<Left, RateLimited>;
 }
+
+/// How many of an allowance can be taken at once now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left(pub u32);
 
 /// The allowance is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

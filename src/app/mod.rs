@@ -3,6 +3,9 @@
 //! - [`App`]: a server, built and then run; `serve` and every test build the same one.
 //! - `tools`: what the other subcommands do with the stores.
 
+mod background;
+mod departures;
+mod due;
 mod sign_ins;
 mod tools;
 
@@ -24,12 +27,13 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{runtime, task::JoinHandle, time::timeout};
 
-pub use tools::{export, migrate, repair, serve};
+pub use tools::{export, grant, migrate, repair, serve};
 
 use self::sign_ins::AuthSignIns;
 use crate::{
     adapters::{
-        memory::{MemoryCodes, MemoryCounters},
+        memory::{MemoryCodes, MemoryCounters, MemoryPresence},
+        sms::HttpSender,
         sql::{Sql, migrate as migrations},
         sqlite_log::SqliteLog,
         terminal::TerminalSender,
@@ -39,10 +43,15 @@ use crate::{
     domain::{id::RoomId, time::Clock},
     http::{self, Readiness},
     ports::{CodeSender, RoomLog},
-    realtime::{Registry, Roster, limiter::PublishLimiter, protocol::CloseCode, session, upgrade::Upgrades},
+    realtime::{
+        Registry, Roster, limiter::PublishLimiter, presence::Presences, protocol::CloseCode, session,
+        upgrade::Upgrades,
+    },
     service::{
+        account::Accounts,
         auth::{Auth, AuthParts},
         events::Events,
+        export::Exports,
         facts::SqlFacts,
         invites::Invites,
     },
@@ -57,12 +66,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an HTTP connection may be idle.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// How often full rate buckets are forgotten.
-const TIDY: Duration = Duration::from_secs(60);
-
-/// Sign-ins asked for in one query of the revocation poll.
-const POLL_PAGE: usize = 200;
-
 /// Puts something around the log.
 pub type WrapLog = Box<dyn FnOnce(Arc<dyn RoomLog>) -> Arc<dyn RoomLog> + Send>;
 
@@ -73,8 +76,8 @@ pub struct Overrides {
     pub clock: Clock,
     /// Stands around the log.
     pub wrap_log: WrapLog,
-    /// Brings one-time codes.
-    pub sender: Arc<dyn CodeSender>,
+    /// Brings one-time codes; without one what the configuration says.
+    pub sender: Option<Arc<dyn CodeSender>>,
 }
 
 impl Default for Overrides {
@@ -82,7 +85,7 @@ impl Default for Overrides {
         Self {
             clock: Clock::system(),
             wrap_log: Box::new(|log| log),
-            sender: Arc::new(TerminalSender::stdout()),
+            sender: None,
         }
     }
 }
@@ -132,25 +135,22 @@ impl App {
         }
         let (sql, log) = open_stores(&config, &data_dir).await?;
 
-        let wanted = SocketAddr::new(config.server.host, config.server.port);
-        let listener = listen(wanted).with_context(|| format!("cannot listen on {wanted}"))?;
-        let address = listener.local_addr()?;
-        if config.server.public_url.is_empty() {
-            config.server.public_url = format!("http://localhost:{}", address.port());
-        }
-
+        let (listener, address) = listen(&mut config)?;
         let arbiters: Vec<actix::Arbiter> = (0..threads(config.room.threads))
             .map(|_| actix::Arbiter::new())
             .collect();
+        let room_log = wrap_log(Arc::clone(&log) as Arc<dyn RoomLog>);
+        let roster = Roster::new(config.limits.sockets_per_user, config.limits.v1_sockets_per_user);
+        let presences = Presences::new(roster.clone(), Arc::new(MemoryPresence::new()), clock.clone());
         let registry = Registry::new(
-            wrap_log(Arc::clone(&log) as Arc<dyn RoomLog>),
+            Arc::clone(&room_log),
             Arc::new(SqlFacts::new(sql.clone())),
             clock.clone(),
             arbiters.iter().map(actix::Arbiter::handle).collect(),
             background.clone(),
+            presences.clone(),
             &config,
         );
-        let roster = Roster::new(config.limits.sockets_per_user);
         let auth = {
             let roster = roster.clone();
             Auth::new(
@@ -160,12 +160,15 @@ impl App {
                     sql: sql.clone(),
                     codes: Arc::new(MemoryCodes::new(clock.clone())),
                     counters: Arc::new(MemoryCounters::new()),
-                    sender,
+                    sender: sender.map_or_else(|| code_sender(&config), Ok)?,
                     on_revoked: Arc::new(move |sign_in| roster.revoke(sign_in)),
                     clock: clock.clone(),
                 },
             )
         };
+        if auth.has_review_account() {
+            tracing::warn!("auth.review_phone is set: one account signs in with a code that never changes");
+        }
         let shared = Arc::new(session::Shared {
             registry: registry.clone(),
             roster: roster.clone(),
@@ -176,24 +179,28 @@ impl App {
             session: config.session.clone(),
             publish_timeout: config.room.publish_timeout,
         });
+        let events = Events::new(sql.clone(), clock.clone()).of_at_most(config.limits.participants);
+        let accounts = {
+            let roster = roster.clone();
+            let close = Arc::new(move |user| roster.revoke_user(user));
+            Accounts::new(sql.clone(), events.clone(), clock.clone(), close)
+        };
         let parts = http::Parts {
             settings: http::Settings::new(&config),
             auth,
-            events: Events::new(sql.clone(), clock.clone()),
+            accounts,
+            events,
             invites: Invites::new(
                 sql.clone(),
-                clock,
+                clock.clone(),
                 config.limits.participants,
                 &config.server.public_url,
             ),
+            exports: Exports::new(room_log, Arc::new(SqlFacts::new(sql.clone()))),
             registry: registry.clone(),
             readiness: readiness(&sql, &log, &roster),
         };
-        let tasks = vec![
-            background.spawn(registry.clone().sweep(config.room.sweep)),
-            background.spawn(obey_revocations(Arc::clone(&shared), config.auth.revocation_poll)),
-            background.spawn(tidy(Arc::clone(&shared))),
-        ];
+        let tasks = background::start(background, &config, &parts, &shared, presences, &sql, &clock);
         Ok(Self {
             config,
             address,
@@ -345,11 +352,25 @@ async fn open_stores(config: &Config, data_dir: &DataDir) -> anyhow::Result<(Sql
     Ok((sql, Arc::new(log)))
 }
 
-/// A listener on `address`; a port that was in use by a server just killed can be taken at once.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
+/// Brings one-time codes as `config` says: through a service, or to the terminal.
+fn code_sender(config: &Config) -> anyhow::Result<Arc<dyn CodeSender>> {
+    if config.sms.url.is_empty() {
+        return Ok(Arc::new(TerminalSender::stdout()));
+    }
+    Ok(Arc::new(HttpSender::new(&config.sms)?))
+}
+
+/// The listener that `config` asks for; a port that was in use by a server just killed can be
+/// taken at once. Links begin with where it listens, unless `config` says otherwise.
+fn listen(config: &mut Config) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let wanted = SocketAddr::new(config.server.host, config.server.port);
+    let listener = TcpListener::bind(wanted).with_context(|| format!("cannot listen on {wanted}"))?;
     listener.set_nonblocking(true)?;
-    Ok(listener)
+    let address = listener.local_addr()?;
+    if config.server.public_url.is_empty() {
+        config.server.public_url = format!("http://localhost:{}", address.port());
+    }
+    Ok((listener, address))
 }
 
 fn threads(configured: usize) -> usize {
@@ -384,34 +405,4 @@ fn readiness(sql: &Sql, log: &Arc<SqliteLog>, roster: &Roster) -> Readiness {
             }),
         ),
     ])
-}
-
-/// Closes sockets whose sign-in was revoked without this node being told.
-async fn obey_revocations(shared: Arc<session::Shared>, interval: Duration) {
-    let mut away = false;
-    loop {
-        tokio::time::sleep(interval).await;
-        for sign_ins in shared.roster.sign_ins().chunks(POLL_PAGE) {
-            match shared.sign_ins.revoked(sign_ins).await {
-                Ok(revoked) => {
-                    away = false;
-                    for sign_in in revoked {
-                        shared.roster.revoke(sign_in);
-                    }
-                }
-                Err(error) if !away => {
-                    away = true;
-                    tracing::warn!(error = %error, "revoked sign-ins cannot be looked up");
-                }
-                Err(_) => {}
-            }
-        }
-    }
-}
-
-async fn tidy(shared: Arc<session::Shared>) {
-    loop {
-        tokio::time::sleep(TIDY).await;
-        shared.limiter.tidy();
-    }
 }

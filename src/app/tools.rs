@@ -1,6 +1,6 @@
 //! What the subcommands do with the stores.
 
-use std::{io::Write as _, path::Path};
+use std::{io::Write as _, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use tokio::{runtime, signal::unix::SignalKind};
@@ -13,10 +13,17 @@ use crate::{
     },
     config::{Config, Proof},
     data_dir::DataDir,
-    domain::{id::EventId, time::Clock},
+    domain::{
+        id::{EventId, UserId},
+        phone::Phone,
+        time::Clock,
+        user::UserRole,
+    },
     ports::FactSource as _,
     realtime::heal::{Healed, Ports, heal},
     service::{
+        account::Accounts,
+        events::Events,
         export::{Exported, export_file},
         facts::SqlFacts,
     },
@@ -37,9 +44,9 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         .build()?;
     let handle = background.handle().clone();
     let outcome = actix_rt::System::new().block_on(async move {
-        let proof = config.auth.proof;
+        let (proof, has_sms) = (config.auth.proof, !config.sms.url.is_empty());
         let app = App::build(config, &handle, Overrides::default()).await?;
-        welcome(&app, proof)?;
+        welcome(&app, proof, has_sms)?;
         app.run(stopped()).await
     });
     background.shutdown_timeout(std::time::Duration::from_secs(1));
@@ -47,8 +54,9 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// Tells a person where the server is and how to sign in.
-fn welcome(app: &App, proof: Proof) -> std::io::Result<()> {
+fn welcome(app: &App, proof: Proof, has_sms: bool) -> std::io::Result<()> {
     let how = match proof {
+        Proof::Code if has_sms => "with a phone number; the one-time code is sent there",
         Proof::Code => "with a phone number; the one-time code is printed here",
         Proof::None => "with any phone number, without a code (development)",
     };
@@ -168,4 +176,31 @@ pub async fn repair(config: &Config, mut progress: impl FnMut(u64)) -> anyhow::R
     }
     log.close().await;
     Ok(repaired)
+}
+
+/// Makes the user of the number `phone` something else to the service; who that is.
+///
+/// # Errors
+/// The store is in use, `phone` is no number, nobody has it, or it is the number whose code
+/// is fixed and `role` an administrator's.
+pub async fn grant(config: &Config, phone: &str, role: UserRole) -> anyhow::Result<UserId> {
+    let phone = Phone::parse(phone, &config.auth.default_region)?;
+    let review = Phone::parse(&config.auth.review_phone, &config.auth.default_region);
+    anyhow::ensure!(
+        !role.is_admin() || review.as_ref() != Ok(&phone),
+        "the number of auth.review_phone signs in with a code that others know: \
+         its account cannot be made {}",
+        role.as_str()
+    );
+    let data_dir = DataDir::open(&config.data.dir)?;
+    let app_db = data_dir.path().join("app.db");
+    migrations::migrate(&app_db).await?;
+    let sql = Sql::open(&app_db, 1, config.data.pool_timeout).await?;
+    let events = Events::new(sql.clone(), Clock::system());
+    // No server runs on this directory, so there are no sockets to close.
+    let accounts = Accounts::new(sql, events, Clock::system(), Arc::new(|_| {}));
+    accounts
+        .grant(&phone, role)
+        .await
+        .context("nobody was given another role")
 }

@@ -238,14 +238,15 @@ impl Api {
         Ok(())
     }
 
-    /// Calls the event off.
-    pub(super) async fn cancel(
+    /// Does to the event what `action` names: `accept`, `decline`, `confirm` or `cancel`.
+    pub(super) async fn act(
         &self,
         token: &SecretString,
         event: EventId,
+        action: &str,
         reason: Option<&str>,
     ) -> Result<(), ApiError> {
-        let path = format!("events/{event}/cancel");
+        let path = format!("events/{event}/{action}");
         self.call::<Value>(self.post(&path, Some(token)).json(&json!({ "reason": reason })))
             .await?;
         Ok(())

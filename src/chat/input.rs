@@ -98,6 +98,12 @@ pub(super) enum Input<'a> {
     History,
     /// Take part no longer.
     Leave,
+    /// Say that one comes, perhaps with a word about it.
+    Accept(Option<&'a str>),
+    /// Say that one does not come, perhaps with a reason.
+    Decline(Option<&'a str>),
+    /// Confirm the appointment by hand.
+    Confirm,
     /// Call the appointment off, perhaps with a reason.
     Cancel(Option<&'a str>),
     /// Show what can be typed.
@@ -133,6 +139,9 @@ pub(super) fn parse(line: &str) -> Input<'_> {
         ("people", None) => Input::People,
         ("history", None) => Input::History,
         ("leave", None) => Input::Leave,
+        ("accept", reason) => Input::Accept(reason),
+        ("decline", reason) => Input::Decline(reason),
+        ("confirm", None) => Input::Confirm,
         ("cancel", reason) => Input::Cancel(reason),
         ("help", _) => Input::Help,
         ("quit", None) => Input::Quit,
@@ -177,6 +186,10 @@ mod tests {
             ("/open 9007199254740992", Input::Unknown("open")),
             ("/join http://localhost:8080/invite/aB-9_x", Input::Join("aB-9_x")),
             ("/join ../../x y", Input::Unknown("join")),
+            ("/accept", Input::Accept(None)),
+            ("/decline 출장이에요", Input::Decline(Some("출장이에요"))),
+            ("/confirm", Input::Confirm),
+            ("/confirm now", Input::Unknown("confirm")),
             ("/cancel", Input::Cancel(None)),
             ("/cancel 비가 와서", Input::Cancel(Some("비가 와서"))),
             ("/quit now", Input::Unknown("quit")),

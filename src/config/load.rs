@@ -16,11 +16,13 @@ const PROFILES: [(&str, &str); 2] = [
     ("production", include_str!("../../config/production.toml")),
 ];
 /// Keys whose values are never shown.
-pub(super) const SECRETS: [&str; 4] = [
+pub(super) const SECRETS: [&str; 5] = [
     "auth.jwt_secret",
     "auth.jwt_previous_secret",
     "auth.review_code",
     "sms.api_key",
+    // Some services want their key in the address.
+    "sms.url",
 ];
 pub(super) const PROFILE_NAME: &str = "TIMINGLE_PROFILE";
 

@@ -4,6 +4,7 @@
 
 mod env;
 mod load;
+mod sms;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -14,6 +15,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use load::{Sources, effective};
+pub use sms::{SmsBodyError, SmsWords};
 
 /// Everything that can be set; `config/default.toml` explains each key.
 #[derive(Debug, Clone, Deserialize)]

@@ -180,3 +180,35 @@ fn effective_values_load_again() {
     };
     assert_eq!(Config::load(&again).unwrap().server.port, 81);
 }
+
+#[test]
+fn tokens_that_would_never_count_are_refused() {
+    for key in [
+        "TIMINGLE__AUTH__ACCESS_EXPIRY",
+        "TIMINGLE__AUTH__V1_ACCESS_EXPIRY",
+    ] {
+        assert!(complaint(&[(key, "999ms")]).contains("whole seconds"), "{key}");
+        assert!(Config::load(&env(&[(key, "1s")])).is_ok(), "{key}");
+    }
+}
+
+#[test]
+fn sign_in_without_proof_does_not_stand_behind_a_proxy() {
+    let proof = ("TIMINGLE__AUTH__PROOF", "none");
+    assert!(Config::load(&env(&[proof])).is_ok());
+    let behind = [proof, ("TIMINGLE__SERVER__TRUSTED_PROXIES", "127.0.0.1")];
+    assert!(complaint(&behind).contains("auth.proof"));
+}
+
+#[test]
+fn address_that_may_hold_a_key_is_masked() {
+    let shown = effective(&env(&[(
+        "TIMINGLE__SMS__URL",
+        "https://sms.example/send?key=k3y",
+    )]))
+    .unwrap();
+    assert!(
+        shown.contains("url = \"***\"") && !shown.contains("k3y"),
+        "{shown}"
+    );
+}

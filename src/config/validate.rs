@@ -14,71 +14,16 @@ const MAX_DURATION: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// Everything wrong with `config`; empty when it can be run.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
-    let mut check = |holds: bool, key: &str, text: String| {
-        if !holds {
-            found.push(Problem::new(key, text));
-        }
-    };
+    sign_in(config, &mut found);
+    codes(config, &mut found);
+    everything_else(config, &mut found);
+    found
+}
 
-    let (server, auth, data) = (&config.server, &config.auth, &config.data);
-    let secret = auth.jwt_secret.expose_secret();
-    check(
-        secret.is_empty() || secret.len() >= MIN_SECRET_BYTES,
-        "auth.jwt_secret",
-        format!(
-            "(JWT_SECRET) has {} bytes; at least {MIN_SECRET_BYTES} are needed, \
-             for instance from `openssl rand -hex 32`",
-            secret.len()
-        ),
-    );
-    check(
-        config.profile != Profile::Production || !secret.is_empty(),
-        "auth.jwt_secret",
-        "(JWT_SECRET) must be set in production".into(),
-    );
-    let previous = auth.jwt_previous_secret.expose_secret();
-    check(
-        previous.is_empty() || previous.len() >= MIN_SECRET_BYTES,
-        "auth.jwt_previous_secret",
-        format!("has {} bytes; at least {MIN_SECRET_BYTES} are needed", previous.len()),
-    );
-    let review_code = auth.review_code.expose_secret();
-    check(
-        auth.review_phone.is_empty() == review_code.is_empty(),
-        "auth.review_code",
-        "and auth.review_phone are set together or not at all".into(),
-    );
-    check(
-        review_code.is_empty() || (review_code.len() == 6 && review_code.bytes().all(|b| b.is_ascii_digit())),
-        "auth.review_code",
-        "is not 6 digits".into(),
-    );
-    check(
-        config.sms.url.is_empty() || url::Url::parse(&config.sms.url).is_ok_and(|url| url.has_host()),
-        "sms.url",
-        "is not an http or https address".into(),
-    );
-    check(
-        auth.proof == Proof::Code || server.host.is_loopback(),
-        "auth.proof",
-        format!(
-            "`none` lets anybody in as anybody: it needs a loopback server.host, not {}",
-            server.host
-        ),
-    );
-    check(
-        phonenumber::country::Id::from_str(&auth.default_region).is_ok(),
-        "auth.default_region",
-        format!(
-            "`{}` is not an ISO 3166-1 country code such as KR",
-            auth.default_region
-        ),
-    );
-    check(
-        auth.refresh_expiry >= auth.access_expiry && auth.refresh_expiry >= auth.v1_access_expiry,
-        "auth.refresh_expiry",
-        "is shorter than an access token's life".into(),
-    );
+/// What is wrong with all the rest.
+fn everything_else(config: &Config, found: &mut Vec<Problem>) {
+    let mut check = checker(found);
+    let (server, data) = (&config.server, &config.data);
     check(
         server.port == 0 || server.port != config.metrics.port,
         "metrics.port",
@@ -131,7 +76,116 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         check(!value.is_zero(), key, "is zero".into());
         check(value <= MAX_DURATION, key, "is longer than ten years".into());
     }
-    found
+}
+
+/// Notes a problem of the key unless what is said of it holds.
+fn checker(found: &mut Vec<Problem>) -> impl FnMut(bool, &str, String) {
+    |holds, key, text| {
+        if !holds {
+            found.push(Problem::new(key, text));
+        }
+    }
+}
+
+/// What is wrong with keys, proofs and lives of tokens.
+fn sign_in(config: &Config, found: &mut Vec<Problem>) {
+    let mut check = checker(found);
+    let (server, auth) = (&config.server, &config.auth);
+    let secret = auth.jwt_secret.expose_secret();
+    check(
+        secret.is_empty() || secret.len() >= MIN_SECRET_BYTES,
+        "auth.jwt_secret",
+        format!(
+            "(JWT_SECRET) has {} bytes; at least {MIN_SECRET_BYTES} are needed, \
+             for instance from `openssl rand -hex 32`",
+            secret.len()
+        ),
+    );
+    check(
+        config.profile != Profile::Production || !secret.is_empty(),
+        "auth.jwt_secret",
+        "(JWT_SECRET) must be set in production".into(),
+    );
+    let previous = auth.jwt_previous_secret.expose_secret();
+    check(
+        previous.is_empty() || previous.len() >= MIN_SECRET_BYTES,
+        "auth.jwt_previous_secret",
+        format!(
+            "has {} bytes; at least {MIN_SECRET_BYTES} are needed",
+            previous.len()
+        ),
+    );
+    check(
+        auth.proof == Proof::Code || server.host.is_loopback(),
+        "auth.proof",
+        format!(
+            "`none` lets anybody in as anybody: it needs a loopback server.host, not {}",
+            server.host
+        ),
+    );
+    check(
+        auth.proof == Proof::Code || server.trusted_proxies.is_empty(),
+        "auth.proof",
+        "`none` lets anybody in as anybody: it must not stand behind server.trusted_proxies".into(),
+    );
+    check(
+        phonenumber::country::Id::from_str(&auth.default_region).is_ok(),
+        "auth.default_region",
+        format!(
+            "`{}` is not an ISO 3166-1 country code such as KR",
+            auth.default_region
+        ),
+    );
+    check(
+        auth.refresh_expiry >= auth.access_expiry && auth.refresh_expiry >= auth.v1_access_expiry,
+        "auth.refresh_expiry",
+        "is shorter than an access token's life".into(),
+    );
+    for (key, life) in [
+        ("auth.access_expiry", auth.access_expiry),
+        ("auth.v1_access_expiry", auth.v1_access_expiry),
+    ] {
+        check(
+            life.is_zero() || life >= Duration::from_secs(1),
+            key,
+            "is below one second: tokens count in whole seconds".into(),
+        );
+    }
+}
+
+/// What is wrong with how codes reach people.
+fn codes(config: &Config, found: &mut Vec<Problem>) {
+    let mut check = checker(found);
+    let auth = &config.auth;
+    let review_code = auth.review_code.expose_secret();
+    check(
+        auth.review_phone.is_empty() == review_code.is_empty(),
+        "auth.review_code",
+        "and auth.review_phone are set together or not at all".into(),
+    );
+    check(
+        review_code.is_empty() || (review_code.len() == 6 && review_code.bytes().all(|b| b.is_ascii_digit())),
+        "auth.review_code",
+        "is not 6 digits".into(),
+    );
+    check(
+        config.sms.url.is_empty()
+            || url::Url::parse(&config.sms.url)
+                .is_ok_and(|url| url.has_host() && matches!(url.scheme(), "http" | "https")),
+        "sms.url",
+        "is not an http or https address".into(),
+    );
+    if let Err(error) = config.sms.try_body() {
+        check(false, "sms.body", format!("cannot be used: {error}"));
+    }
+    let region = phonenumber::country::Id::from_str(&auth.default_region).ok();
+    check(
+        auth.review_phone.is_empty()
+            || phonenumber::parse(region, &auth.review_phone)
+                .is_ok_and(|number| phonenumber::is_valid(&number)),
+        "auth.review_phone",
+        "is not a phone number".into(),
+    );
 }
 
 /// Keys whose value must not be below the number given.
@@ -192,6 +246,7 @@ fn durations(config: &Config) -> Vec<(&'static str, Duration)> {
         ("auth.v1_access_expiry", auth.v1_access_expiry),
         ("auth.refresh_expiry", auth.refresh_expiry),
         ("auth.code_expiry", auth.code_expiry),
+        ("auth.rotation_grace", auth.rotation_grace),
         ("auth.revocation_poll", auth.revocation_poll),
         ("events.chat_after_end", config.events.chat_after_end),
         ("events.due_poll", config.events.due_poll),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     chain::body_of,
     entry::{Draft, Entry, Kind},
-    event::{Answer, EventStatus, Role},
+    event::{Answer, ConfirmRule, Event, EventStatus, OnDeadline, Role},
     id::{EventId, UserId},
     time::Micros,
 };
@@ -31,7 +31,7 @@ pub struct Fact {
 }
 
 /// An old and a new value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FromTo {
     /// Before.
     pub from: Value,
@@ -82,6 +82,21 @@ pub enum Change {
         /// Where.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         location: Option<String>,
+        /// What it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        description: Option<String>,
+        /// How many acceptances confirm it; without it, everyone's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quorum: Option<u32>,
+        /// By when it has to be confirmed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confirm_by: Option<Micros>,
+        /// What becomes of it otherwise; only where it has to be confirmed by a time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_deadline: Option<OnDeadline>,
+        /// How many changes of time or place it may have once it was confirmed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change_limit: Option<u32>,
     },
     /// Fields of the event got other values.
     EventUpdated {
@@ -173,6 +188,27 @@ pub enum Membership {
 }
 
 impl Change {
+    /// That `event` came to be, as it was then: also by which rule it is confirmed, so that the
+    /// record itself tells why it later was, or was canceled.
+    pub fn created(event: &Event) -> Self {
+        Self::EventCreated {
+            event: event.id,
+            title: event.title.clone(),
+            start_time: event.start_time,
+            end_time: event.end_time,
+            timezone: event.timezone.clone(),
+            location: event.location.clone(),
+            description: event.description.clone(),
+            quorum: match event.rule.confirm {
+                ConfirmRule::Everyone => None,
+                ConfirmRule::Quorum(quorum) => Some(quorum),
+            },
+            confirm_by: event.rule.confirm_by,
+            on_deadline: event.rule.confirm_by.map(|_| event.rule.on_deadline),
+            change_limit: event.rule.change_limit,
+        }
+    }
+
     /// The wire's name of this change.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 //! - [`id`]: the numbers and names of users, events and rooms.
 //! - [`phone`]: a telephone number in E.164.
 //! - [`message`]: what a participant may say.
+//! - [`message_id`]: the name of an entry on wires that know no seq.
 //! - [`entry`]: one element of a room's log.
 //! - [`chain`]: the hash chain over a log; `docs/log-format.md` defines its bytes.
 //! - [`fact`]: one change of an event, as history keeps it.
@@ -18,6 +19,7 @@ pub mod event;
 pub mod fact;
 pub mod id;
 pub mod message;
+pub mod message_id;
 pub mod phone;
 pub mod time;
 pub mod user;

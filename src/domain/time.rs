@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 /// An instant: microseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
 ///
 /// On the wire RFC 3339 in UTC with `Z` and six digits of fraction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, utoipa::ToSchema)]
+#[schema(as = Time, value_type = String, format = DateTime, example = "2030-05-01T10:00:00.000000Z")]
 pub struct Micros(pub i64);
 
 impl Micros {

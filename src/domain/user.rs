@@ -84,6 +84,16 @@ word! {
     }
 }
 
+impl UserRole {
+    /// Whether they look after the service.
+    pub const fn is_admin(self) -> bool {
+        match self {
+            Self::Admin | Self::SuperAdmin => true,
+            Self::User | Self::Business => false,
+        }
+    }
+}
+
 word! {
     /// Whether a user may use the service.
     UserStatus {
@@ -114,7 +124,12 @@ impl UserName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let name = text.trim();
         // Bytes first: counting the characters of a huge text is work for nothing.
-        if name.is_empty() || name.len() > NAME_CHARS * 4 || name.chars().count() > NAME_CHARS {
+        let is_blank =
+            |c: char| c.is_whitespace() || matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}');
+        if name.chars().take(NAME_CHARS).all(is_blank)
+            || name.len() > NAME_CHARS * 4
+            || name.chars().count() > NAME_CHARS
+        {
             return Err(NameError);
         }
         let turns_direction =
@@ -183,6 +198,7 @@ mod tests {
             "a\nb",
             "a\u{0}",
             "x\u{202E}y",
+            "\u{200B}\u{2060}",
             "a\u{2028}b",
             &"a".repeat(101),
             &"a".repeat(1 << 20),

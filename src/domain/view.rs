@@ -9,7 +9,8 @@ use super::{
 };
 
 /// A person as other participants see one: no phone number, no address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Person)]
 pub struct PersonView {
     /// Who.
     pub id: UserId,
@@ -18,7 +19,8 @@ pub struct PersonView {
 }
 
 /// A participant as other participants see one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Participant)]
 pub struct ParticipantView {
     /// Who, and the display name.
     #[serde(flatten)]
@@ -46,8 +48,9 @@ pub struct ParticipantView {
 }
 
 /// What confirms an event, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ConfirmRule)]
 pub enum ConfirmRuleView {
     /// Everyone who takes part.
     Everyone,
@@ -56,7 +59,8 @@ pub enum ConfirmRuleView {
 }
 
 /// An event as clients of both versions read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Event)]
 pub struct EventView {
     /// Its number, which also names its room.
     pub id: EventId,
@@ -106,10 +110,38 @@ pub struct EventView {
     pub participants: Vec<ParticipantView>,
     /// How many changes it has had; grows with each.
     pub fact_no: u64,
+    /// The last entry of its record, for who takes part; left out when that cannot be told now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head_seq: Option<u64>,
+    /// Messages of its record that the reader has not read; left out as `head_seq` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_messages: Option<u64>,
     /// When it came to be.
     pub created_at: Micros,
     /// When it last changed.
     pub updated_at: Micros,
+}
+
+impl EventView {
+    /// Puts `name` where there is none because an account is gone.
+    pub fn name_the_unknown(&mut self, name: &str) {
+        let guests = self
+            .participants
+            .iter_mut()
+            .map(|participant| &mut participant.person);
+        for person in guests.chain([&mut self.creator]) {
+            person.name_if_unknown(name);
+        }
+    }
+}
+
+impl PersonView {
+    /// Puts `name` where there is none because the account is gone.
+    pub fn name_if_unknown(&mut self, name: &str) {
+        if self.name.is_empty() {
+            name.clone_into(&mut self.name);
+        }
+    }
 }
 
 /// `participant` with the name that `name_of` gives.
@@ -172,6 +204,8 @@ pub fn event_view(
             .map(|participant| participant_view(participant, name_of))
             .collect(),
         fact_no: event.fact_no,
+        head_seq: None,
+        unread_messages: None,
         created_at: event.created_at,
         updated_at: event.updated_at,
     }

@@ -62,6 +62,12 @@ impl Circle {
         self.visible(user).is_some_and(Visible::is_open)
     }
 
+    /// Who takes part now.
+    pub fn taking_part(&self) -> impl Iterator<Item = UserId> {
+        let open = self.users.iter().filter(|(_, visible)| visible.is_open());
+        open.map(|(user, _)| *user)
+    }
+
     /// Takes in the fact that stands at `seq`. Returns who takes part no longer.
     pub fn apply(&mut self, membership: &Membership, seq: u64) -> Vec<UserId> {
         match membership {

@@ -1,19 +1,24 @@
 //! Signing in and out, and who one is.
 
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload, http::header, rt, web::Data};
-use futures_util::future::{FutureExt as _, LocalBoxFuture, Ready, ready};
+use std::rc::Rc;
+
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest, HttpResponse, dev::Payload, http::header, rt, web::Data,
+};
+use futures_util::future::{FutureExt as _, LocalBoxFuture, Ready, TryFutureExt as _, ready};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::{
     error::ApiError,
-    extract::{Body, Speaks, address_of, language_of},
+    extract::{Body, Speaks, UserLanguage, address_of, named_language},
 };
 use crate::{
     domain::{id::UserId, time::Micros, user::User},
     error::{Coded, ErrorCode},
-    i18n::text,
+    i18n::{Language, text},
     service::auth::{Auth, Caller, Identity, SignedIn, Tokens},
 };
 
@@ -50,23 +55,49 @@ impl Coded for AuthenticationFell {
     }
 }
 
+/// Who makes a request, found out at most once however many extractors ask.
+#[derive(Default)]
+struct Known(OnceCell<Identity>);
+
 impl FromRequest for AuthUser {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let token = bearer(request).map(str::to_owned);
-        let auth = request.app_data::<Data<Auth>>().cloned();
-        async move {
-            let (Some(token), Some(auth)) = (token, auth) else {
-                return Err(TokenMissing.into());
-            };
-            // A task of its own: another extractor's failure must not stop a query half way.
-            let known = rt::spawn(async move { auth.authenticate(&token).await });
-            Ok(Self(known.await.map_err(|_| AuthenticationFell)??))
-        }
-        .boxed_local()
+        identify(request.clone()).map_ok(Self).boxed_local()
     }
+}
+
+/// Who makes `request`. Leaves the user's language and what is left of their requests for
+/// [`super::edge()`], which renders what comes of it.
+pub(super) async fn identify(request: HttpRequest) -> Result<Identity, ApiError> {
+    let known = {
+        let mut extensions = request.extensions_mut();
+        if !extensions.contains::<Rc<Known>>() {
+            extensions.insert(Rc::new(Known::default()));
+        }
+        extensions.get::<Rc<Known>>().cloned().unwrap_or_default()
+    };
+    let identity = known.0.get_or_try_init(async || {
+        let token = bearer(&request).map(str::to_owned);
+        let auth = request.app_data::<Data<Auth>>().cloned();
+        let (Some(token), Some(auth)) = (token, auth) else {
+            return Err(ApiError::from(TokenMissing));
+        };
+        let asking = auth.clone();
+        // A task of its own: another extractor's failure must not stop a query half way.
+        let known = rt::spawn(async move { asking.authenticate(&token).await });
+        let identity = known.await.map_err(|_| AuthenticationFell)??;
+        if let Some(language) = Language::from_tag(&identity.user.language) {
+            request.extensions_mut().insert(UserLanguage(language));
+        }
+        let counted = auth.count_request(identity.user.id).await;
+        let left = counted.as_ref().map_or_else(|used_up| used_up.left, |left| *left);
+        request.extensions_mut().insert(left);
+        counted?;
+        Ok(identity)
+    });
+    identity.await.cloned()
 }
 
 fn bearer(request: &HttpRequest) -> Option<&str> {
@@ -90,7 +121,7 @@ impl FromRequest for Asking {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Ok(Self(Caller {
             addr: address_of(request),
-            language: language_of(request.headers()),
+            language: named_language(request.headers()),
             client: request
                 .headers()
                 .get(header::USER_AGENT)
@@ -101,8 +132,9 @@ impl FromRequest for Asking {
 }
 
 /// A user as they see themselves. Version 1's app wants every one of these.
-#[derive(Debug, Clone, Serialize)]
-struct UserView {
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[schema(as = User)]
+pub(super) struct UserView {
     id: UserId,
     phone: String,
     name: String,
@@ -136,8 +168,9 @@ impl From<User> for UserView {
 
 /// The answer to every kind of sign-in: version 1's app reads the user's fields beside
 /// the tokens, its Postman collection under `user`.
-#[derive(Serialize)]
-struct SignedInView {
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = SignedIn)]
+pub(super) struct SignedInView {
     #[serde(flatten)]
     fields: UserView,
     user: UserView,
@@ -177,7 +210,7 @@ fn signed_in(signed_in: SignedIn) -> HttpResponse {
 }
 
 /// `POST /auth/phone/send`
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct SendCode {
     phone: String,
 }
@@ -196,7 +229,7 @@ pub(super) async fn send_code(
 }
 
 /// `POST /auth/phone/verify`
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct VerifyCode {
     verification_id: Uuid,
     code: String,
@@ -222,7 +255,7 @@ pub(super) async fn verify_code(
 }
 
 /// `POST /auth/register`
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct Register {
     phone: String,
     #[serde(default)]
@@ -240,7 +273,7 @@ pub(super) async fn register(
 }
 
 /// `POST /auth/login`
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct Login {
     phone: String,
 }
@@ -255,19 +288,28 @@ pub(super) async fn login(
 }
 
 /// `POST /auth/refresh`
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 pub(super) struct Refresh {
     refresh_token: String,
+    /// Whether another refresh token is to take the place of this one; null is no.
+    #[serde(default)]
+    rotate: Option<bool>,
 }
 
-/// Gives a new access token. The refresh token stays the same: version 1's clients keep it.
+/// Gives a new access token. The refresh token stays the same unless its client asks for
+/// another: version 1's clients keep the first.
 pub(super) async fn refresh(
     Body(request): Body<Refresh>,
     Asking(caller): Asking,
     auth: Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
     Ok(signed_in(
-        auth.refresh(&request.refresh_token, caller.addr).await?,
+        auth.refresh(
+            &request.refresh_token,
+            request.rotate.unwrap_or(false),
+            caller.addr,
+        )
+        .await?,
     ))
 }
 
@@ -279,9 +321,4 @@ pub(super) async fn logout(
 ) -> Result<HttpResponse, ApiError> {
     auth.logout(&identity).await?;
     Ok(HttpResponse::Ok().json(json!({ "message": text(language, "did-sign-out", &[]) })))
-}
-
-/// The signed-in user.
-pub(super) async fn me(AuthUser(identity): AuthUser) -> HttpResponse {
-    HttpResponse::Ok().json(UserView::from(identity.user))
 }

@@ -21,16 +21,19 @@ use uuid::Uuid;
 use super::{
     Settings,
     error::{ApiError, Asked, RequestError},
+    extract::UserLanguage,
 };
-use crate::metrics;
+use crate::{metrics, service::auth::RequestsLeft};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 64;
 /// What version 1's server names, so that no client loses a header it sends today.
 const CORS_METHODS: &str = "GET, POST, PUT, PATCH, DELETE, OPTIONS";
 const CORS_HEADERS: &str = "Content-Type, Content-Length, Accept-Encoding, Accept-Language, X-CSRF-Token, \
-     Authorization, accept, origin, Cache-Control, X-Requested-With, X-Request-Id";
-const CORS_EXPOSED: &str = "X-Request-Id, Retry-After";
+     Authorization, accept, origin, Cache-Control, X-Requested-With, X-Request-Id, \
+     Idempotency-Key, If-Match, If-None-Match";
+const CORS_EXPOSED: &str = "X-Request-Id, Retry-After, ETag, Idempotency-Replayed, Content-Disposition, \
+     X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset";
 
 /// The id of one request, in its answer and in every log line it causes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +56,10 @@ impl RequestId {
             .map_or_else(|| Self(Uuid::new_v4().to_string()), |id| Self(id.to_owned()))
     }
 }
+
+/// In an answer's extensions: a failure that has a body for people already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnBody;
 
 /// Wraps the whole application: use with `actix_web::middleware::from_fn`.
 ///
@@ -83,6 +90,10 @@ pub async fn edge(
         };
         let mut response = response;
         add_headers(response.headers_mut(), &id, origin);
+        let left = response.request().extensions().get::<RequestsLeft>().copied();
+        if let Some(left) = left {
+            add_requests_left(response.headers_mut(), left);
+        }
         let route = response
             .request()
             .match_pattern()
@@ -117,7 +128,7 @@ impl std::fmt::Display for Fallen {
 impl ResponseError for Fallen {
     fn error_response(&self) -> HttpResponse<BoxBody> {
         let failed = RequestError::Failed(StatusCode::INTERNAL_SERVER_ERROR.as_u16());
-        let mut response = ApiError::from(failed).render(self.asked, &self.id.0);
+        let mut response = ApiError::from(failed).render(self.asked, None, &self.id.0);
         add_headers(response.headers_mut(), &self.id, None);
         response
     }
@@ -130,13 +141,15 @@ fn one_error_body(
     id: &RequestId,
 ) -> ServiceResponse<BoxBody> {
     let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    let has_own = response.response().extensions().contains::<OwnBody>();
+    if has_own || !status.is_client_error() && !status.is_server_error() {
         return response;
     }
     let (request, response) = response.into_parts();
+    let user = request.extensions().get::<UserLanguage>().copied();
     let rendered = match response.error().and_then(Error::as_error::<ApiError>) {
-        Some(error) => error.render(asked, &id.0),
-        None => ApiError::from(RequestError::of_status(status)).render(asked, &id.0),
+        Some(error) => error.render(asked, user, &id.0),
+        None => ApiError::from(RequestError::of_status(status)).render(asked, user, &id.0),
     };
     ServiceResponse::new(request, rendered)
 }
@@ -173,22 +186,42 @@ fn add_headers(headers: &mut HeaderMap, id: &RequestId, origin: Option<HeaderVal
     };
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "no-referrer");
-    set(header::CACHE_CONTROL, "no-store");
-    set(
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; frame-ancestors 'none'",
-    );
     // Also without an origin: a shared cache must not hand one site's answer to another.
     set(header::VARY, "Origin, Accept, Accept-Language");
     if origin.is_some() {
         set(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
         set(header::ACCESS_CONTROL_EXPOSE_HEADERS, CORS_EXPOSED);
     }
+    // What a page needs differs from what data needs: the handler's own word stands.
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
     if let Ok(id) = HeaderValue::from_str(&id.0) {
         headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// The headers by which version 1's documents tell what is left of a user's requests.
+fn add_requests_left(headers: &mut HeaderMap, left: RequestsLeft) {
+    let full_at = left.full_at.0.div_euclid(1_000_000);
+    for (name, value) in [
+        ("x-ratelimit-limit", i64::from(left.limit)),
+        ("x-ratelimit-remaining", i64::from(left.remaining)),
+        // In seconds since 1970.
+        ("x-ratelimit-reset", full_at),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
     }
 }
 

@@ -15,7 +15,10 @@ use actix_web::{
 };
 use serde_json::{Map, Value};
 
-use super::extract::language_of;
+use super::{
+    etag,
+    extract::{UserLanguage, named_language},
+};
 use crate::{
     error::{Coded, ErrorCode},
     i18n::{self, Language},
@@ -55,10 +58,10 @@ impl ResponseError for ApiError {
 /// What a request asked of its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// In which language texts are.
-    pub(super) language: Language,
+    /// The language that it names.
+    named: Option<Language>,
     /// Whether `application/problem+json` may be sent.
-    pub(super) problem_json: bool,
+    problem_json: bool,
 }
 
 impl Asked {
@@ -69,13 +72,19 @@ impl Asked {
             media.trim().eq_ignore_ascii_case("application/problem+json")
         };
         Self {
-            language: language_of(headers),
+            named: named_language(headers),
             problem_json: headers
                 .get_all(header::ACCEPT)
                 .filter_map(|value| value.to_str().ok())
                 .flat_map(|value| value.split(','))
                 .any(is_problem_json),
         }
+    }
+
+    /// In which language texts are for somebody who has set `user`.
+    fn language(self, user: Option<UserLanguage>) -> Language {
+        let set = user.map(|UserLanguage(set)| set);
+        self.named.or(set).unwrap_or_default()
     }
 
     const fn content_type(self) -> &'static str {
@@ -91,7 +100,7 @@ impl Asked {
 /// for answers that do not pass [`super::edge()`].
 pub fn render_error(error: &dyn Coded, headers: &HeaderMap) -> (String, String) {
     let asked = Asked::of(headers);
-    let body = Value::Object(problem(error, asked.language));
+    let body = Value::Object(problem(error, asked.language(None)));
     (asked.content_type().to_owned(), body.to_string())
 }
 
@@ -101,6 +110,11 @@ fn problem(error: &dyn Coded, language: Language) -> Map<String, Value> {
     let text = i18n::error_text(language, error);
     let mut details = error.details();
     let errors = details.remove("errors");
+    let retry_after = retry_after_ms(error);
+    if let (ErrorCode::RateLimitExceeded, Some(ms)) = (code, retry_after) {
+        // Where version 1's documents have it, in seconds.
+        details.insert("retry_after".to_owned(), seconds(ms).into());
+    }
     let mut body = Map::from_iter([
         ("error".to_owned(), text.clone().into()),
         ("code".to_owned(), code.as_str().into()),
@@ -113,7 +127,7 @@ fn problem(error: &dyn Coded, language: Language) -> Map<String, Value> {
     if let Some(errors) = errors {
         body.insert("errors".to_owned(), errors);
     }
-    if let Some(ms) = retry_after_ms(error) {
+    if let Some(ms) = retry_after {
         body.insert("retry_after_ms".to_owned(), ms.into());
     }
     body
@@ -125,31 +139,47 @@ fn status_of(error: &dyn Coded) -> StatusCode {
 
 /// When to try again, for the statuses that have to say so.
 fn retry_after_ms(error: &dyn Coded) -> Option<u64> {
-    matches!(error.code().status(), 429 | 503).then(|| error.retry_after_ms().unwrap_or(DEFAULT_RETRY_MS))
+    let is_for_now = error.code().is_temporary() && matches!(error.code().status(), 429 | 503);
+    is_for_now.then(|| error.retry_after_ms().unwrap_or(DEFAULT_RETRY_MS))
+}
+
+fn seconds(ms: u64) -> u64 {
+    ms.div_ceil(1_000).max(1)
 }
 
 impl ApiError {
     /// The answer, and one line in the log when the fault is ours.
-    pub(super) fn render(&self, asked: Asked, request_id: &str) -> HttpResponse<BoxBody> {
+    pub(super) fn render(
+        &self,
+        asked: Asked,
+        user: Option<UserLanguage>,
+        request_id: &str,
+    ) -> HttpResponse<BoxBody> {
         let error = &*self.0;
         let status = status_of(error);
-        if status.is_server_error() {
+        // What this server is not set up for is no fault; anybody could fill the log with it.
+        if status.is_server_error() && error.code() != ErrorCode::GoogleNotConfigured {
             tracing::error!(
                 error.code = error.code().as_str(),
                 error.chain = chain(error),
                 "request failed"
             );
         }
-        let mut body = problem(error, asked.language);
+        let mut body = problem(error, asked.language(user));
         body.insert("request_id".to_owned(), request_id.into());
         let mut response = HttpResponse::build(status);
         if let Some(ms) = retry_after_ms(error) {
-            response.insert_header((header::RETRY_AFTER, ms.div_ceil(1_000).max(1)));
+            response.insert_header((header::RETRY_AFTER, seconds(ms)));
         }
         if let Some(allow) = error.details().get("allow").and_then(Value::as_str)
             && let Ok(allow) = HeaderValue::from_str(allow)
         {
             response.insert_header((header::ALLOW, allow));
+        }
+        if error.code() == ErrorCode::PreconditionFailed
+            && let Some(tag) = etag::tag_in(&error.details())
+        {
+            response.insert_header((header::ETAG, tag));
         }
         response
             .content_type(asked.content_type())
@@ -194,7 +224,7 @@ pub(super) enum RequestError {
     #[error("the path takes {allow}")]
     Method {
         /// Which.
-        allow: &'static str,
+        allow: String,
     },
     /// The framework refused the request for another reason.
     #[error("the request was refused with status {0}")]
@@ -221,7 +251,7 @@ impl Coded for RequestError {
         let entry = |key: &str, value: Value| Map::from_iter([(key.to_owned(), value)]);
         match self {
             Self::Body(reason) | Self::Query(reason) => entry("reason", shortened(reason).into()),
-            Self::Method { allow } => entry("allow", (*allow).into()),
+            Self::Method { allow } => entry("allow", allow.as_str().into()),
             Self::TooSlow
             | Self::TooBig
             | Self::Path
@@ -237,7 +267,7 @@ impl RequestError {
     pub(super) fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
             404 => Self::NotFound,
-            405 => Self::Method { allow: "" },
+            405 => Self::Method { allow: String::new() },
             413 => Self::TooBig,
             status if status < 500 => Self::Refused(status),
             status => Self::Failed(status),

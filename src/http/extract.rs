@@ -1,21 +1,22 @@
 //! What handlers take from a request: body, caller, language, address.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpMessage as _, HttpRequest,
     dev::Payload,
-    http::header::{self, HeaderMap},
+    http::header::{self, HeaderMap, HeaderValue},
     web::{Bytes, Data},
 };
-use futures_util::future::{FutureExt as _, LocalBoxFuture, Ready, ready};
+use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
 use serde::de::DeserializeOwned;
 
 use super::{
     Settings,
+    auth::identify,
     error::{ApiError, RequestError},
 };
 use crate::i18n::Language;
@@ -73,7 +74,8 @@ impl<T: DeserializeOwned + Default + 'static> FromRequest for LenientBody<T> {
     }
 }
 
-fn read(
+/// The body's bytes, bounded in number and time.
+pub(super) fn read(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> impl Future<Output = Result<Bytes, RequestError>> + 'static {
@@ -87,28 +89,53 @@ fn read(
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, RequestError> {
+    // Every body is an object; the parser would take a list of the members' values as well.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(RequestError::Body("not a JSON object".to_owned()));
+    }
     serde_json::from_slice(bytes).map_err(|error| RequestError::Body(error.to_string()))
 }
 
-/// The language of texts for this request.
+/// The language of texts for this request: what `Accept-Language` names, else what the
+/// signed-in user has set, else Korean.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Speaks(pub(super) Language);
 
+/// The language that the signed-in user of a request has set; found in its extensions once
+/// it is known who that is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UserLanguage(pub(super) Language);
+
 impl FromRequest for Speaks {
     type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self(language_of(request.headers()))))
+        if let Some(named) = named_language(request.headers()) {
+            return ready(Ok(Self(named))).boxed_local();
+        }
+        let request = request.clone();
+        async move {
+            // Who may not come in is told so by the extractor that wants to know who it is.
+            let _ = identify(request.clone()).await;
+            let set = request.extensions().get::<UserLanguage>().copied();
+            Ok(Self(set.map_or_else(Language::default, |UserLanguage(set)| set)))
+        }
+        .boxed_local()
     }
 }
 
-/// What `Accept-Language` asks for; Korean when it says nothing we speak.
+/// What `Accept-Language` asks for; Korean when it names nothing we speak.
 pub(super) fn language_of(headers: &HeaderMap) -> Language {
+    named_language(headers).unwrap_or_default()
+}
+
+/// What `Accept-Language` names, of the languages we speak.
+pub(super) fn named_language(headers: &HeaderMap) -> Option<Language> {
     headers
         .get(header::ACCEPT_LANGUAGE)
         .and_then(|value| value.to_str().ok())
-        .map_or_else(Language::default, Language::from_accept_language)
+        .and_then(Language::accepted)
 }
 
 /// The address `request` came from, for limits. Never into a log.
@@ -128,22 +155,32 @@ fn behind_proxies(peer: IpAddr, trusted: &[IpAddr], headers: &HeaderMap) -> IpAd
     if !trusted.contains(&peer) {
         return peer;
     }
-    let lines: Vec<&str> = headers
+    let lines: Vec<&[u8]> = headers
         .get_all("x-forwarded-for")
-        .filter_map(|line| line.to_str().ok())
+        .map(HeaderValue::as_bytes)
         .collect();
     let mut client = peer;
-    let hops = lines.iter().rev().flat_map(|line| line.rsplit(','));
+    // A line that cannot be read as a whole must not be left out: what stands in the line
+    // before it, the client may have written.
+    let hops = lines
+        .iter()
+        .rev()
+        .flat_map(|line| line.rsplit(|byte| *byte == b','));
     for hop in hops.take(MAX_FORWARDED) {
-        let Ok(address) = hop.trim().parse::<IpAddr>() else {
-            break;
-        };
+        let Some(address) = address_in(hop) else { break };
         client = address.to_canonical();
         if !trusted.contains(&client) {
             break;
         }
     }
     client
+}
+
+/// The address that a hop names, also where its port stands beside it.
+fn address_in(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?.trim();
+    let with_port = || hop.parse::<SocketAddr>().map(|address| address.ip());
+    hop.parse().or_else(|_| with_port()).ok()
 }
 
 #[cfg(test)]
@@ -180,5 +217,15 @@ mod tests {
         assert_eq!(client(proxy, &[proxy], &["1.1.1.1", "2.2.2.2"]), "2.2.2.2");
         assert_eq!(client(proxy, &[proxy], &["nonsense"]), proxy);
         assert_eq!(client(proxy, &[proxy], &["::ffff:3.3.3.3"]), "3.3.3.3");
+        assert_eq!(client(proxy, &[proxy], &["2.2.2.2:40000"]), "2.2.2.2");
+        assert_eq!(client(proxy, &[proxy], &["[2001:db8::1]:40000"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn nobody_hides_the_proxys_word_behind_bytes_that_are_no_text() {
+        let proxy = "10.0.0.1";
+        let chosen = ["6.6.6.6", "\u{ff}, 2.2.2.2"];
+        assert_eq!(client(proxy, &[proxy], &chosen), "2.2.2.2");
+        assert_eq!(client(proxy, &[proxy], &["6.6.6.6", "2.2.2.2, \u{ff}"]), proxy);
     }
 }

@@ -4,30 +4,48 @@
 //! - `error`: every failure as one JSON body.
 //! - `extract`: what handlers take from a request.
 //! - `auth`, `events`, `invites`, [`ops`]: the handlers, a file for each thing.
+//! - [`openapi`]: the API's description; `docs_page`: a page for browsing it.
+//! - `invite_page`: what a browser shows behind an invite link.
 
+mod admin;
 mod auth;
+mod docs_page;
 mod edge;
 mod error;
+mod etag;
 mod events;
+mod export;
 mod extract;
+mod google;
+mod history;
+mod idempotency;
+mod invite_page;
 mod invites;
+mod messages;
+pub mod openapi;
 pub mod ops;
+mod participants;
 mod record;
+mod routes;
 #[cfg(test)]
 mod tests;
+mod users;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use actix_web::{
-    HttpRequest, HttpResponse, Route,
+    HttpRequest, HttpResponse,
     web::{self, Data, PathConfig, PayloadConfig, QueryConfig, ServiceConfig},
 };
 
-use self::error::{ApiError, RequestError};
+use self::{
+    error::{ApiError, RequestError},
+    routes::Line,
+};
 use crate::{
     config,
     realtime::Registry,
-    service::{auth::Auth, events::Events, invites::Invites},
+    service::{account::Accounts, auth::Auth, events::Events, export::Exports, invites::Invites},
 };
 
 pub use self::{edge::edge, error::render_error, ops::Readiness};
@@ -41,6 +59,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// How long the answer to a creation with a key is kept.
+    pub idempotency_life: Duration,
 }
 
 impl Settings {
@@ -55,6 +75,7 @@ impl Settings {
                 .iter()
                 .map(IpAddr::to_canonical)
                 .collect(),
+            idempotency_life: config.events.idempotency_life,
         }
     }
 }
@@ -66,10 +87,14 @@ pub struct Parts {
     pub settings: Settings,
     /// Sign-in.
     pub auth: Auth,
+    /// Accounts.
+    pub accounts: Accounts,
     /// Events.
     pub events: Events,
     /// Invite links.
     pub invites: Invites,
+    /// Records to take home.
+    pub exports: Exports,
     /// Live rooms.
     pub registry: Registry,
     /// What `/readyz` asks.
@@ -81,8 +106,10 @@ pub fn configure(config: &mut ServiceConfig, parts: Parts) {
     let Parts {
         settings,
         auth,
+        accounts,
         events,
         invites,
+        exports,
         registry,
         readiness,
     } = parts;
@@ -98,59 +125,90 @@ pub fn configure(config: &mut ServiceConfig, parts: Parts) {
         )
         .app_data(Data::new(settings))
         .app_data(Data::new(auth))
+        .app_data(Data::new(accounts))
         .app_data(Data::new(events))
         .app_data(Data::new(invites))
+        .app_data(Data::new(exports))
         .app_data(Data::new(registry))
         .app_data(Data::new(readiness))
-        .service(
-            web::resource("/health")
-                .get(ops::health)
-                .default_service(only("GET")),
-        )
-        .service(
-            web::resource("/livez")
-                .get(ops::live)
-                .default_service(only("GET")),
-        )
-        .service(
-            web::resource("/readyz")
-                .get(ops::ready)
-                .default_service(only("GET")),
-        )
-        .service(web::scope("/api/v1").configure(api))
         .default_service(web::to(not_found));
+    routes::install(config, table());
 }
 
+/// Every route: method, path, handler.
 #[rustfmt::skip]
-fn api(config: &mut ServiceConfig) {
-    use self::{auth, events, invites};
+fn table() -> Vec<Line> {
+    use self::routes::{delete, get, head, patch, post, put};
 
-    let mut at = |path: &str, allow: &'static str, fill: fn(actix_web::Resource) -> actix_web::Resource| {
-        config.service(fill(web::resource(path)).default_service(only(allow)));
-    };
+    vec![
+        get("/health", ops::health),
+        get("/livez", ops::live),
+        get("/readyz", ops::ready),
+        get("/invite/{code}", invite_page::show),
+        head("/invite/{code}", invite_page::show),
+        get("/invite-assets/{name}", invite_page::asset),
+        head("/invite-assets/{name}", invite_page::asset),
 
-    at("/auth/phone/send", "POST", |r| r.post(auth::send_code));
-    at("/auth/phone/verify", "POST", |r| r.post(auth::verify_code));
-    at("/auth/register", "POST", |r| r.post(auth::register));
-    at("/auth/login", "POST", |r| r.post(auth::login));
-    at("/auth/refresh", "POST", |r| r.post(auth::refresh));
-    at("/auth/logout", "POST", |r| r.post(auth::logout));
-    at("/auth/me", "GET", |r| r.get(auth::me));
-    at("/users/me", "GET", |r| r.get(auth::me));
+        get("/api/docs", docs_page::show),
+        get("/api/docs/{name}", docs_page::asset),
+        get("/api/v1/openapi.json", openapi::serve),
+        get("/api/v1/asyncapi.yaml", openapi::serve_socket),
 
-    at("/events", "GET, POST", |r| r.get(events::list).post(events::create));
-    at("/events/{event}", "GET, DELETE", |r| r.get(events::read).delete(events::cancel));
-    at("/events/{event}/cancel", "POST", |r| r.post(events::cancel));
-    at("/events/{event}/participants/{user}", "DELETE", |r| r.delete(events::remove_participant));
-    at("/events/{event}/invite-link", "POST", |r| r.post(invites::create));
+        post("/api/v1/auth/phone/send", auth::send_code),
+        post("/api/v1/auth/phone/verify", auth::verify_code),
+        post("/api/v1/auth/register", auth::register),
+        post("/api/v1/auth/login", auth::login),
+        post("/api/v1/auth/refresh", auth::refresh),
+        post("/api/v1/auth/logout", auth::logout),
+        post("/api/v1/auth/google", google::sign_in),
+        post("/api/v1/auth/google/calendar", google::sign_in),
 
-    at("/invite/{code}", "GET", |r| r.get(invites::info));
-    at("/invite/{code}/join", "POST", |r| r.post(invites::join));
+        get("/api/v1/auth/sessions", users::sign_ins),
+        delete("/api/v1/auth/sessions/{session}", users::end_sign_in),
+        get("/api/v1/auth/me", users::me),
+        get("/api/v1/users/me", users::me),
+        put("/api/v1/users/me", users::change),
+        patch("/api/v1/users/me", users::change),
+        delete("/api/v1/users/me", users::delete),
+
+        patch("/api/v1/admin/users/{user}/status", admin::set_status),
+
+        get("/api/v1/calendar/status", google::status),
+        get("/api/v1/calendar/events", google::events),
+        post("/api/v1/calendar/sync/{event}", google::sync),
+
+        get("/api/v1/events", events::list),
+        post("/api/v1/events", events::create),
+        get("/api/v1/events/{event}", events::read),
+        put("/api/v1/events/{event}", events::update),
+        patch("/api/v1/events/{event}", events::update),
+        delete("/api/v1/events/{event}", events::cancel),
+        post("/api/v1/events/{event}/accept", events::accept),
+        post("/api/v1/events/{event}/decline", events::decline),
+        post("/api/v1/events/{event}/confirm", events::confirm),
+        post("/api/v1/events/{event}/confirm-participation", events::confirm_participation),
+        post("/api/v1/events/{event}/done", events::finish),
+        post("/api/v1/events/{event}/cancel", events::cancel),
+
+        get("/api/v1/events/{event}/export", export::download),
+        get("/api/v1/events/{event}/history", history::read),
+        get("/api/v1/events/{event}/messages", messages::list),
+
+        get("/api/v1/events/{event}/participants", participants::list),
+        post("/api/v1/events/{event}/participants", invites::add),
+        delete("/api/v1/events/{event}/participants/{user}", events::remove_participant),
+        post("/api/v1/events/{event}/invite-link", invites::create),
+        get("/api/v1/events/{event}/invite-links", invites::list),
+
+        get("/api/v1/invite/{code}", invites::info),
+        delete("/api/v1/invite/{code}", invites::deactivate),
+        post("/api/v1/invite/{code}/join", invites::join),
+    ]
 }
 
-/// Answers methods that a known path does not take.
-fn only(allow: &'static str) -> Route {
-    web::to(move || async move { Err::<HttpResponse, _>(ApiError::from(RequestError::Method { allow })) })
+/// The method and the path of every route, whose gaps are in braces, as the table has them.
+pub fn routes() -> Vec<(String, &'static str)> {
+    table().iter().map(Line::name).collect()
 }
 
 async fn not_found(_: HttpRequest) -> Result<HttpResponse, ApiError> {

@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
 use serde::Serialize;
 
+use super::etag::tag_of;
 use crate::{domain::id::EventId, error::Coded as _, realtime::Registry};
 
 /// How long an answer waits for the log. The change itself is committed by then, and
@@ -21,7 +25,7 @@ struct Recorded<T> {
 }
 
 /// `body` with `status` once the fact `fact_no` of `event` is in the log; with 202 and
-/// `record_pending` when the log is away.
+/// `record_pending` when the log is away. It carries the tag of the event as it now is.
 pub(super) async fn recorded(
     registry: &Registry,
     event: EventId,
@@ -50,5 +54,7 @@ pub(super) async fn recorded(
     } else {
         status
     };
-    HttpResponse::build(status).json(Recorded { body, record_pending })
+    HttpResponse::build(status)
+        .insert_header((header::ETAG, tag_of(event, fact_no)))
+        .json(Recorded { body, record_pending })
 }

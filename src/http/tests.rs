@@ -13,7 +13,8 @@ use super::{
     Settings, edge,
     error::{ApiError, RequestError},
     extract::{Body, LenientBody, OptionalBody},
-    not_found, only, ops,
+    not_found, ops,
+    routes::only,
 };
 use crate::{
     error::{Coded, ErrorCode},
@@ -89,6 +90,7 @@ async fn answer(request: TestRequest) -> Answer {
         request_bytes: 100,
         allowed_origins: vec!["https://ok.example".into()],
         trusted_proxies: Vec::new(),
+        idempotency_life: std::time::Duration::from_secs(60),
     };
     let app = App::new()
         .wrap(from_fn(edge::edge))
@@ -104,18 +106,26 @@ async fn answer(request: TestRequest) -> Answer {
             ("sql", Box::new(|| Box::pin(async { true }))),
             ("log", Box::new(|| Box::pin(std::future::pending()))),
         ])))
-        .service(web::resource("/body").post(body).default_service(only("POST")))
+        .service(
+            web::resource("/body")
+                .post(body)
+                .default_service(only("POST".to_owned())),
+        )
         .service(
             web::resource("/optional")
                 .post(optional)
-                .default_service(only("POST")),
+                .default_service(only("POST".to_owned())),
         )
         .service(
             web::resource("/lenient")
                 .post(lenient)
-                .default_service(only("POST")),
+                .default_service(only("POST".to_owned())),
         )
-        .service(web::resource("/n/{n}").get(number).default_service(only("GET")))
+        .service(
+            web::resource("/n/{n}")
+                .get(number)
+                .default_service(only("GET".to_owned())),
+        )
         .service(web::resource("/limited").get(limited))
         .service(web::resource("/broken").get(broken))
         .service(web::resource("/bare").get(bare))

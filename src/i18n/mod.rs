@@ -59,29 +59,29 @@ impl Language {
 
     /// The language that an `Accept-Language` header (RFC 9110) asks for most;
     /// Korean when it asks for none that the server speaks.
+    pub fn from_accept_language(header: &str) -> Self {
+        Self::accepted(header).unwrap_or_default()
+    }
+
+    /// The language that an `Accept-Language` header names as the one it wants most; `None`
+    /// when it names none that the server speaks, or wants any (`*`) more than those.
     ///
     /// Looks at the first 32 ranges only, so that a hostile header costs nothing.
-    pub fn from_accept_language(header: &str) -> Self {
-        let mut best: Option<(Self, f32)> = None;
+    pub fn accepted(header: &str) -> Option<Self> {
+        let mut best: Option<(Option<Self>, f32)> = None;
         for range in header.split(',').take(32) {
             let mut parts = range.split(';');
             let tag = parts.next().unwrap_or_default().trim();
-            let language = if tag == "*" {
-                Some(Self::default())
-            } else {
-                Self::from_tag(tag)
-            };
+            let language = Self::from_tag(tag);
             let quality = parts
                 .find_map(|parameter| parameter.trim().strip_prefix("q="))
                 .map_or(1.0, |quality| quality.trim().parse::<f32>().unwrap_or(0.0));
             // Of equals the first wins; q=0 means "not this one".
-            if let Some(language) = language
-                && quality > best.map_or(0.0, |(_, quality)| quality)
-            {
+            if (language.is_some() || tag == "*") && quality > best.map_or(0.0, |(_, quality)| quality) {
                 best = Some((language, quality));
             }
         }
-        best.map_or_else(Self::default, |(language, _)| language)
+        best.and_then(|(language, _)| language)
     }
 
     fn bundle(self) -> &'static FluentBundle<FluentResource> {
@@ -219,6 +219,12 @@ pub fn fact_text(language: Language, fact: &Fact, name_of: &dyn Fn(UserId) -> Op
         Some(rest) => capitalised(&unknown) + rest,
         None => note,
     }
+}
+
+/// A display name, or what somebody is called who has none because the account is gone.
+pub fn name_or_unknown(language: Language, name: Option<String>) -> String {
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| text(language, "person-unknown", &[]))
 }
 
 fn capitalised(text: &str) -> String {

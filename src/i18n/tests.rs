@@ -122,7 +122,11 @@ fn every_code_and_every_text_key_has_a_text_in_each_language() {
 #[test]
 fn every_key_named_in_the_code_has_a_text() {
     let known = texts(FILES[0].1);
-    for (path, source) in all_sources() {
+    // The API's description has a `text` of its own.
+    for (path, source) in all_sources()
+        .into_iter()
+        .filter(|(path, _)| !path.contains("http/openapi"))
+    {
         let shown = source
             .split("text(")
             .skip(1)
@@ -243,6 +247,11 @@ fn changes() -> Vec<Change> {
             end_time: at,
             timezone: "Asia/Seoul".into(),
             location: None,
+            description: None,
+            quorum: None,
+            confirm_by: None,
+            on_deadline: None,
+            change_limit: None,
         },
         Change::EventUpdated {
             changes: [("title".to_owned(), from_to("회의"))].into(),

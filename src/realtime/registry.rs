@@ -1,7 +1,7 @@
 //! Finds, starts, rebuilds and lets go of the rooms of this node.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -13,9 +13,12 @@ use parking_lot::Mutex;
 use tokio::{runtime, sync::watch, time::timeout};
 
 use super::{
+    feed::Feed,
     heal::{self, HealError, Healed, Ports},
+    presence::Presences,
     room::{Attached, RoomError, RoomHandle, Settings, Times},
     roster::SessionId,
+    told::Told,
 };
 use crate::{
     config,
@@ -36,6 +39,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// Events swept at the same time.
 const SWEEP_AT_ONCE: usize = 16;
 
+/// Rooms told of another name at the same time.
+const RENAMES_AT_ONCE: usize = 64;
+
 /// Events looked at in one sweep.
 const SWEEP_PAGE: usize = 100;
 
@@ -54,6 +60,9 @@ struct Shared {
     closed: AtomicBool,
     generation: AtomicU64,
     book: Mutex<Book>,
+    told: Told,
+    feed: Feed,
+    presences: Presences,
 }
 
 #[derive(Default)]
@@ -63,6 +72,8 @@ struct Book {
     falls: HashMap<EventId, (u32, Instant)>,
     /// Sessions of rooms that panicked, until the next room of the event takes them.
     survivors: HashMap<EventId, Vec<(SessionId, Attached)>>,
+    /// Rooms that panicked and were not built again yet: feeds may have missed something.
+    fallen: HashSet<EventId>,
 }
 
 type Started = Option<Result<RoomHandle, HealError>>;
@@ -100,6 +111,7 @@ impl Registry {
         clock: Clock,
         arbiters: Vec<actix::ArbiterHandle>,
         background: runtime::Handle,
+        presences: Presences,
         config: &config::Config,
     ) -> Self {
         let (room, limits) = (&config.room, &config.limits);
@@ -112,6 +124,7 @@ impl Registry {
             key_window: room.key_window,
             answer_bytes: limits.answer_bytes,
             history_page: limits.history_page,
+            chat_after_end: config.events.chat_after_end,
         };
         let times = Times {
             idle_after: room.idle_after,
@@ -128,8 +141,16 @@ impl Registry {
                 closed: AtomicBool::new(false),
                 generation: AtomicU64::new(1),
                 book: Mutex::default(),
+                told: Told::default(),
+                feed: presences.feed(),
+                presences,
             }),
         }
+    }
+
+    /// How far sign-ins of version 1 have been told the rooms.
+    pub fn told(&self) -> &Told {
+        &self.shared.told
     }
 
     /// The room of `event`, started if need be. However many ask, it starts once; a caller
@@ -262,15 +283,18 @@ impl Registry {
             *last = Instant::now();
             tracing::error!(event.id = %event, sessions = survivors.len(), "room {event} panicked, building it again");
             book.survivors.entry(event).or_default().extend(survivors);
+            book.fallen.insert(event);
         }
         crate::metrics::room_restarted();
         self.shared.background.spawn(self.clone().rebuild(event));
     }
 
-    /// Builds a room that panicked again, for as long as it has sessions that wait for it.
+    /// Builds a room that panicked again: once for the feeds, and for as long as it has sessions
+    /// that wait for it.
     async fn rebuild(self, event: EventId) {
         let mut pause = Duration::from_millis(50);
-        while self.has_survivors(event) {
+        let mut first = true;
+        while std::mem::take(&mut first) || self.has_survivors(event) {
             // Whatever starts takes them; what does not start is tried again.
             let _ = self.room(event).await;
             if self.has_survivors(event) {
@@ -291,6 +315,26 @@ impl Registry {
             book.survivors.remove(&event);
         }
         any
+    }
+
+    /// Whether the room of `event` fell and this is the first one after it.
+    pub(crate) fn take_fall(&self, event: EventId) -> bool {
+        self.shared.book.lock().fallen.remove(&event)
+    }
+
+    /// What tells people of rooms, and rooms of people.
+    pub(crate) fn company(&self) -> (Feed, Presences) {
+        (self.shared.feed.clone(), self.shared.presences.clone())
+    }
+
+    /// What rooms stand on.
+    pub(super) fn ports(&self) -> &Ports {
+        &self.shared.ports
+    }
+
+    /// Who is here.
+    pub(super) fn presences(&self) -> &Presences {
+        &self.shared.presences
     }
 
     /// The sessions that wait for the room of `event` to be built again.
@@ -365,6 +409,25 @@ impl Registry {
     /// It cannot be done for this event.
     pub async fn heal(&self, event: EventId) -> Result<Healed, HealError> {
         heal::heal(&self.shared.ports, event).await
+    }
+
+    /// From when this returns the live rooms among those of `events` show `user` by this name;
+    /// without one, by none ever again. Rooms that are not live learn names when they start.
+    pub async fn rename(&self, events: &[EventId], user: UserId, name: Option<&str>) {
+        let known: Vec<EventId> = {
+            let book = self.shared.book.lock();
+            let known = events.iter().filter(|event| book.slots.contains_key(event));
+            known.copied().collect()
+        };
+        for events in known.chunks(RENAMES_AT_ONCE) {
+            let renames = events.iter().map(async |event| {
+                // One that is starting may have read the old name already.
+                if let Ok(room) = self.room(*event).await {
+                    room.rename(user, name.map(str::to_owned)).await;
+                }
+            });
+            futures_util::future::join_all(renames).await;
+        }
     }
 
     /// Looks for ever, every `interval`, for facts not known to be in the log, and records them.

@@ -1,26 +1,31 @@
 //! The sockets of this node, by user and by sign-in.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
     outbox::Outbox,
-    protocol::{CloseCode, v2},
+    protocol::{CloseCode, Wire, v2},
 };
 use crate::{
     domain::id::UserId,
     error::{Coded, ErrorCode},
+    i18n::Language,
 };
+
+/// How long somebody without sockets still counts as here: a reconnect does not flicker.
+pub(super) const GONE_AFTER: Duration = Duration::from_secs(5);
 
 /// The number of a socket, unique on its node while the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,23 +38,44 @@ pub struct Roster {
 }
 
 struct Shared {
-    sockets_per_user: usize,
+    /// Sockets of version 1 and of version 2 that one user may have.
+    limits: [usize; 2],
     next: AtomicU64,
     draining: AtomicBool,
     book: Mutex<Book>,
     left: Notify,
+    /// Told when somebody came or went.
+    stirred: Notify,
 }
 
 #[derive(Default)]
 struct Book {
     seats: HashMap<SessionId, Entry>,
-    per_user: HashMap<UserId, usize>,
+    per_user: HashMap<UserId, Vec<SessionId>>,
+    /// Whose last socket left, and when, until that is told.
+    leaving: HashMap<UserId, Instant>,
+    /// Whose first socket came, until that is told.
+    came: HashSet<UserId>,
 }
 
 struct Entry {
     outbox: Outbox,
+    wire: Wire,
+    /// In which language it hears its user's feed; `None` as long as it does not.
+    listens: Option<Language>,
     /// Who, by which sign-in; `None` until authenticated.
     holder: Option<(UserId, Uuid)>,
+}
+
+/// Who came and who went since somebody last looked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Stir {
+    /// Whose first socket came.
+    pub(super) came: Vec<UserId>,
+    /// Whose last socket left, and when.
+    pub(super) went: Vec<(UserId, Instant)>,
+    /// When to look again, if nobody comes or goes before.
+    pub(super) next: Option<Instant>,
 }
 
 /// More sockets than one user may have.
@@ -73,28 +99,32 @@ pub struct Seat {
 }
 
 impl Roster {
-    /// An empty roster in which one user may have `sockets_per_user`.
-    pub fn new(sockets_per_user: usize) -> Self {
+    /// An empty roster in which one user may have so many sockets of version 2, and so many
+    /// of version 1.
+    pub fn new(sockets_per_user: usize, v1_sockets_per_user: usize) -> Self {
         Self {
             shared: Arc::new(Shared {
-                sockets_per_user,
+                limits: [v1_sockets_per_user, sockets_per_user],
                 next: AtomicU64::new(1),
                 draining: AtomicBool::new(false),
                 book: Mutex::default(),
                 left: Notify::new(),
+                stirred: Notify::new(),
             }),
         }
     }
 
     /// Takes a new socket in, not authenticated yet.
-    pub fn enter(&self, outbox: Outbox) -> Seat {
+    pub fn enter(&self, outbox: Outbox, wire: Wire) -> Seat {
         let id = SessionId(self.shared.next.fetch_add(1, Ordering::Relaxed));
         let late = outbox.clone();
-        self.shared
-            .book
-            .lock()
-            .seats
-            .insert(id, Entry { outbox, holder: None });
+        let entry = Entry {
+            outbox,
+            wire,
+            listens: None,
+            holder: None,
+        };
+        self.shared.book.lock().seats.insert(id, entry);
         // It passed the door while that was being closed: whoever announces the end may have
         // listed the sockets before this one came.
         if self.is_draining() {
@@ -105,6 +135,53 @@ impl Roster {
             id,
             roster: self.clone(),
         }
+    }
+
+    // ---- who is here
+
+    /// Whether `user` has a socket, or had one until a moment ago.
+    pub(super) fn is_here(&self, user: UserId) -> bool {
+        let book = self.shared.book.lock();
+        book.per_user.contains_key(&user) || book.leaving.contains_key(&user)
+    }
+
+    /// Whether `user` has a socket that hears the feed.
+    pub(super) fn listens(&self, user: UserId) -> bool {
+        let book = self.shared.book.lock();
+        book.of(user).any(|(_, entry)| entry.listens.is_some())
+    }
+
+    /// Queues, for each socket of `user` that hears the feed, but for those in `without`, the
+    /// frame in its language.
+    pub(super) fn push(&self, user: UserId, mut frame: impl FnMut(Language) -> Bytes, without: &[SessionId]) {
+        let outboxes: Vec<(Language, Outbox)> = {
+            let book = self.shared.book.lock();
+            let theirs = book.of(user).filter(|(id, _)| !without.contains(id));
+            theirs
+                .filter_map(|(_, entry)| Some((entry.listens?, entry.outbox.clone())))
+                .collect()
+        };
+        for (language, outbox) in outboxes {
+            // A closed outbox has nobody behind it to tell.
+            let _ = outbox.try_push(frame(language));
+        }
+    }
+
+    /// Who came and went, each once. Who went and came back in a short time did neither.
+    pub(super) fn take_stir(&self, now: Instant) -> Stir {
+        let mut book = self.shared.book.lock();
+        let came = book.came.drain().collect();
+        let went = book
+            .leaving
+            .extract_if(|_, left| now.duration_since(*left) >= GONE_AFTER)
+            .collect();
+        let next = book.leaving.values().min().map(|left| *left + GONE_AFTER);
+        Stir { came, went, next }
+    }
+
+    /// Returns once somebody came or went.
+    pub(super) async fn stirred(&self) {
+        self.shared.stirred.notified().await;
     }
 
     /// How many sockets there are.
@@ -130,14 +207,24 @@ impl Roster {
         sign_ins
     }
 
-    /// Closes every socket of this sign-in: it was revoked, or the account is gone.
+    /// Closes every socket of this sign-in: it was revoked.
     pub fn revoke(&self, sign_in: Uuid) {
+        self.close_held_by(|_, held| held == sign_in);
+    }
+
+    /// Closes every socket of `user`: the account is suspended, or gone.
+    pub fn revoke_user(&self, user: UserId) {
+        self.close_held_by(|holder, _| holder == user);
+    }
+
+    fn close_held_by(&self, is_meant: impl Fn(UserId, Uuid) -> bool) {
         let outboxes: Vec<Outbox> = {
             let book = self.shared.book.lock();
-            let held = book
-                .seats
-                .values()
-                .filter(|entry| entry.holder.is_some_and(|(_, held)| held == sign_in));
+            let held = book.seats.values().filter(|entry| {
+                entry
+                    .holder
+                    .is_some_and(|(user, sign_in)| is_meant(user, sign_in))
+            });
             held.map(|entry| entry.outbox.clone()).collect()
         };
         for outbox in outboxes {
@@ -151,10 +238,10 @@ impl Roster {
     }
 
     /// Tells every client that the server stops, and when each should come back: evenly
-    /// spread over `spread`.
+    /// spread over `spread`. Those of version 1 only see their sockets close.
     pub fn announce_shutdown(&self, spread: Duration) {
         self.shared.draining.store(true, Ordering::Release);
-        let outboxes = self.outboxes();
+        let outboxes = self.outboxes(|entry| entry.wire == Wire::V2);
         let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
         let count = outboxes.len() as u64;
         for (place, outbox) in (1..).zip(&outboxes) {
@@ -166,7 +253,7 @@ impl Roster {
 
     /// Closes every socket.
     pub fn close_all(&self, code: CloseCode) {
-        for outbox in self.outboxes() {
+        for outbox in self.outboxes(|_| true) {
             outbox.close(code);
         }
     }
@@ -184,14 +271,10 @@ impl Roster {
         }
     }
 
-    fn outboxes(&self) -> Vec<Outbox> {
-        self.shared
-            .book
-            .lock()
-            .seats
-            .values()
-            .map(|entry| entry.outbox.clone())
-            .collect()
+    fn outboxes(&self, is_meant: impl Fn(&Entry) -> bool) -> Vec<Outbox> {
+        let book = self.shared.book.lock();
+        let meant = book.seats.values().filter(|entry| is_meant(entry));
+        meant.map(|entry| entry.outbox.clone()).collect()
     }
 }
 
@@ -201,23 +284,31 @@ impl Seat {
         self.id
     }
 
+    /// From now on the socket hears its user's feed, in this language.
+    pub fn listen(&self, language: Language) {
+        if let Some(entry) = self.roster.shared.book.lock().seats.get_mut(&self.id) {
+            entry.listens = Some(language);
+        }
+    }
+
     /// Writes down whose socket this is.
     ///
     /// # Errors
-    /// The user has as many sockets as one may have; nothing is changed.
+    /// The user has as many sockets of its version as one may have; nothing is changed.
     pub fn authenticate(&self, user: UserId, sign_in: Uuid) -> Result<(), TooManySockets> {
-        let limit = self.roster.shared.sockets_per_user;
-        let mut book = self.roster.shared.book.lock();
-        let renewal = book
-            .seats
-            .get(&self.id)
-            .is_some_and(|entry| entry.holder.is_some_and(|(holder, _)| holder == user));
-        if !renewal {
-            let count = book.per_user.entry(user).or_default();
-            if *count >= limit {
+        let shared = &self.roster.shared;
+        let mut book = shared.book.lock();
+        let Some(entry) = book.seats.get(&self.id) else {
+            return Ok(());
+        };
+        let (wire, holder) = (entry.wire, entry.holder);
+        if holder.is_none_or(|(holder, _)| holder != user) {
+            let limit = shared.limits[usize::from(wire == Wire::V2)];
+            if book.of(user).filter(|(_, entry)| entry.wire == wire).count() >= limit {
                 return Err(TooManySockets { limit });
             }
-            *count += 1;
+            book.sit(user, self.id);
+            shared.stirred.notify_one();
         }
         if let Some(entry) = book.seats.get_mut(&self.id) {
             entry.holder = Some((user, sign_in));
@@ -228,36 +319,68 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        let shared = &self.roster.shared;
         {
-            let mut book = self.roster.shared.book.lock();
+            let mut book = shared.book.lock();
             let entry = book.seats.remove(&self.id);
-            if let Some((user, _)) = entry.and_then(|entry| entry.holder)
-                && let Some(count) = book.per_user.get_mut(&user)
-            {
-                *count -= 1;
-                if *count == 0 {
-                    book.per_user.remove(&user);
-                }
+            if let Some((user, _)) = entry.and_then(|entry| entry.holder) {
+                book.rise(user, self.id, Instant::now());
+                shared.stirred.notify_one();
             }
         }
-        self.roster.shared.left.notify_waiters();
+        shared.left.notify_waiters();
+    }
+}
+
+impl Book {
+    /// The sockets of `user`.
+    fn of(&self, user: UserId) -> impl Iterator<Item = (SessionId, &Entry)> {
+        let ids = self.per_user.get(&user).map_or(&[][..], Vec::as_slice);
+        ids.iter().filter_map(|id| Some((*id, self.seats.get(id)?)))
+    }
+
+    fn sit(&mut self, user: UserId, seat: SessionId) {
+        let seats = self.per_user.entry(user).or_default();
+        seats.push(seat);
+        if seats.len() == 1 && self.leaving.remove(&user).is_none() {
+            self.came.insert(user);
+        }
+    }
+
+    fn rise(&mut self, user: UserId, seat: SessionId, now: Instant) {
+        let Some(seats) = self.per_user.get_mut(&user) else {
+            return;
+        };
+        seats.retain(|other| *other != seat);
+        if seats.is_empty() {
+            self.per_user.remove(&user);
+            self.leaving.insert(user, now);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use uuid::Uuid;
 
-    use super::{Roster, TooManySockets};
+    use super::{GONE_AFTER, Roster, Stir, TooManySockets};
     use crate::{
         domain::id::UserId,
-        realtime::{outbox::Outbox, protocol::CloseCode},
+        i18n::Language,
+        realtime::{
+            outbox::Outbox,
+            protocol::{CloseCode, Wire},
+        },
     };
 
     #[test]
     fn user_has_so_many_sockets_and_a_place_is_free_again_after_one_left() {
-        let roster = Roster::new(2);
-        let seats: Vec<_> = (0..3).map(|_| roster.enter(Outbox::new(1_000))).collect();
+        let roster = Roster::new(2, 1);
+        let seats: Vec<_> = (0..3)
+            .map(|_| roster.enter(Outbox::new(1_000), Wire::V2))
+            .collect();
         let sign_in = Uuid::from_u128(1);
         assert_eq!(seats[0].authenticate(UserId(1), sign_in), Ok(()));
         assert_eq!(
@@ -270,6 +393,15 @@ mod tests {
             seats[2].authenticate(UserId(1), sign_in),
             Err(TooManySockets { limit: 2 })
         );
+        let of_version_1: Vec<_> = (0..2)
+            .map(|_| roster.enter(Outbox::new(1_000), Wire::V1))
+            .collect();
+        assert_eq!(of_version_1[0].authenticate(UserId(1), sign_in), Ok(()));
+        assert_eq!(
+            of_version_1[1].authenticate(UserId(1), sign_in),
+            Err(TooManySockets { limit: 1 }),
+            "each version has its own limit"
+        );
         let mut seats = seats;
         drop(seats.remove(0));
         assert_eq!(seats[1].authenticate(UserId(1), sign_in), Ok(()));
@@ -277,19 +409,19 @@ mod tests {
 
     #[test]
     fn socket_that_comes_while_the_server_stops_is_told_so() {
-        let (roster, outbox) = (Roster::new(8), Outbox::new(1_000));
-        roster.announce_shutdown(std::time::Duration::from_secs(1));
-        let _seat = roster.enter(outbox.clone());
+        let (roster, outbox) = (Roster::new(8, 8), Outbox::new(1_000));
+        roster.announce_shutdown(Duration::from_secs(1));
+        let _seat = roster.enter(outbox.clone(), Wire::V2);
         assert_eq!(outbox.closed(), Some(CloseCode::Shutdown));
     }
 
     #[test]
     fn revoked_sign_in_closes_its_sockets_and_no_others() {
-        let roster = Roster::new(8);
+        let roster = Roster::new(8, 8);
         let outboxes = [Outbox::new(1_000), Outbox::new(1_000)];
         let seats: Vec<_> = outboxes
             .iter()
-            .map(|outbox| roster.enter(outbox.clone()))
+            .map(|outbox| roster.enter(outbox.clone(), Wire::V2))
             .collect();
         seats[0].authenticate(UserId(1), Uuid::from_u128(1)).unwrap();
         seats[1].authenticate(UserId(1), Uuid::from_u128(2)).unwrap();
@@ -298,5 +430,40 @@ mod tests {
             outboxes.map(|outbox| outbox.closed()),
             [Some(CloseCode::Revoked), None]
         );
+    }
+
+    #[test]
+    fn who_comes_back_in_time_neither_came_nor_went() {
+        let (roster, user) = (Roster::new(8, 8), UserId(1));
+        let sit = |wire| {
+            let seat = roster.enter(Outbox::new(1_000), wire);
+            seat.authenticate(user, Uuid::nil()).unwrap();
+            if wire == Wire::V2 {
+                seat.listen(Language::En);
+            }
+            seat
+        };
+        let first = sit(Wire::V1);
+        let now = Instant::now();
+        assert_eq!(roster.take_stir(now).came, [user]);
+        assert!(!roster.listens(user), "version 1 has no feed");
+        let second = sit(Wire::V2);
+        assert!(roster.listens(user));
+        drop(first);
+        assert_eq!(
+            roster.take_stir(now),
+            Stir::default(),
+            "one socket is still there"
+        );
+        drop(second);
+        assert!(roster.is_here(user) && !roster.listens(user));
+        let back = sit(Wire::V2);
+        assert_eq!(roster.take_stir(now + 2 * GONE_AFTER), Stir::default());
+        drop(back);
+        let stir = roster.take_stir(Instant::now());
+        assert!(stir.went.is_empty() && stir.next.is_some(), "not yet");
+        let stir = roster.take_stir(Instant::now() + GONE_AFTER);
+        assert_eq!(stir.went.iter().map(|(who, _)| *who).collect::<Vec<_>>(), [user]);
+        assert!(!roster.is_here(user));
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Every upgrade request of the server arrives here, before routing and
 //! middleware: path, origin and credential are checked here and nowhere else.
+//!
+//! Who offers [`SUBPROTOCOL`] speaks version 2. Anybody else speaks version 1:
+//! its socket has one room, named by `event_id` in the URL, and that room has
+//! attached it before the upgrade is answered.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,11 +20,12 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
 use super::{
     outbox::Outbox,
-    protocol::CloseCode,
-    roster::Seat,
-    session::{self, Shared},
+    protocol::{CloseCode, Wire},
+    room::{Join, OutboxRef},
+    session::{self, Opened, Shared},
 };
 use crate::{
+    domain::id::{EventId, MAX_SAFE_INTEGER},
     error::{Coded, ErrorCode},
     i18n::Language,
     ports::Identity,
@@ -31,6 +36,12 @@ const PATHS: [&str; 2] = ["/api/v1/ws", "/ws"];
 
 /// The subprotocol of version 2.
 pub const SUBPROTOCOL: &str = "timingle.v2";
+
+/// The subprotocol that version 1 may offer; then it is the answer as well.
+pub const CHAT: &str = "chat";
+
+/// Before an access token among version 1's subprotocols: some of its clients cannot set a header.
+const BEARER: &str = "bearer.";
 
 /// How long a client may take to receive the answer to its upgrade.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,8 +68,12 @@ enum Refused {
     Handshake(#[source] actix_http::ws::HandshakeError),
     #[error("the origin is not allowed")]
     Origin,
-    #[error("no subprotocol that this server speaks")]
+    #[error("neither a subprotocol that this server speaks nor an event")]
     Subprotocol,
+    #[error("event_id is not the number of an event")]
+    EventId,
+    #[error("there is no credential")]
+    Credential,
     #[error("the server is stopping")]
     Draining,
     #[error("the authorization header is not a bearer token")]
@@ -69,10 +84,10 @@ impl Coded for Refused {
     fn code(&self) -> ErrorCode {
         match self {
             Self::Path => ErrorCode::NotFound,
-            Self::Handshake(_) | Self::Subprotocol => ErrorCode::BadRequest,
+            Self::Handshake(_) | Self::Subprotocol | Self::EventId => ErrorCode::BadRequest,
             Self::Origin => ErrorCode::Forbidden,
             Self::Draining => ErrorCode::Unavailable,
-            Self::Scheme => ErrorCode::AuthTokenMissing,
+            Self::Scheme | Self::Credential => ErrorCode::AuthTokenMissing,
         }
     }
 
@@ -89,9 +104,31 @@ impl Coded for Refused {
         match self {
             Self::Handshake(error) => details.insert("problem".into(), error.to_string().into()),
             Self::Subprotocol => details.insert("supported".into(), serde_json::json!([SUBPROTOCOL])),
-            Self::Path | Self::Origin | Self::Draining | Self::Scheme => None,
+            Self::EventId => details.insert("problem".into(), "event_id".into()),
+            Self::Path | Self::Origin | Self::Draining | Self::Scheme | Self::Credential => None,
         };
         details
+    }
+}
+
+/// What a client offers to speak.
+enum Offer {
+    V1 {
+        event: EventId,
+        /// Whether it offers [`CHAT`].
+        chat: bool,
+    },
+    V2,
+}
+
+impl Offer {
+    /// The subprotocol to answer with, if any.
+    const fn subprotocol(&self) -> Option<&'static str> {
+        match self {
+            Self::V1 { chat: true, .. } => Some(CHAT),
+            Self::V1 { chat: false, .. } => None,
+            Self::V2 => Some(SUBPROTOCOL),
+        }
     }
 }
 
@@ -104,63 +141,98 @@ impl Upgrades {
         drop(read_buf);
         // Without it a second small frame waits for the acknowledgement of the first.
         let _ = socket.set_nodelay(true);
-        let language = accepted_language(request.headers());
         let opened = self.open(&request, &mut socket).await;
         drop(request);
-        if let Some((identity, outbox, seat)) = opened {
-            session::run(
-                Arc::clone(&self.shared),
-                socket,
-                read,
-                identity,
-                language,
-                outbox,
-                seat,
-            )
-            .await;
+        if let Some(opened) = opened {
+            session::run(Arc::clone(&self.shared), socket, read, opened).await;
         }
     }
 
     /// Answers the request; `None` when there is no session to run.
-    async fn open(
-        &self,
-        request: &Request,
-        socket: &mut TcpStream,
-    ) -> Option<(Option<Identity>, Outbox, Seat)> {
-        let refusal = match self.check(request).await {
-            Err(error) => error,
-            Ok(identity) => {
-                let outbox = Outbox::new(self.shared.limits.outbox_bytes);
-                let seat = self.shared.roster.enter(outbox.clone());
-                let held = identity.as_ref().map_or(Ok(()), |identity| {
-                    seat.authenticate(identity.user, identity.sign_in)
-                });
-                match held {
-                    Ok(()) => {
-                        let answer = switching(request);
-                        if matches!(
-                            timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await,
-                            Ok(Ok(()))
-                        ) {
-                            return Some((identity, outbox, seat));
-                        }
-                        crate::metrics::session_closed(CloseCode::Normal.reason());
-                        return None;
-                    }
-                    Err(error) => {
-                        crate::metrics::session_closed(CloseCode::TooManySockets.reason());
-                        Box::new(error)
-                    }
+    async fn open(&self, request: &Request, socket: &mut TcpStream) -> Option<Opened> {
+        match self.admit(request).await {
+            Ok((opened, subprotocol)) => {
+                let answer = switching(request, subprotocol);
+                let written = timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await;
+                if matches!(written, Ok(Ok(()))) {
+                    return Some(opened);
+                }
+                crate::metrics::session_closed(CloseCode::Normal.reason());
+                opened.outbox.close(CloseCode::Normal);
+                if let Some((event, _)) = &opened.bound {
+                    self.shared.registry.leave(*event, opened.seat.id());
                 }
             }
-        };
-        let answer = self.refusal(&*refusal, request.headers());
-        let _ = timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await;
-        let _ = timeout(ANSWER_TIMEOUT, socket.shutdown()).await;
+            Err(refusal) => {
+                let answer = self.refusal(&*refusal, request.headers());
+                let _ = timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await;
+                let _ = timeout(ANSWER_TIMEOUT, socket.shutdown()).await;
+            }
+        }
         None
     }
 
-    async fn check(&self, request: &Request) -> Result<Option<Identity>, Box<dyn Coded>> {
+    /// Gives the socket its place and, in version 1, has the room attach it.
+    async fn admit(&self, request: &Request) -> Result<(Opened, Option<&'static str>), Box<dyn Coded>> {
+        let (offer, identity) = self.check(request).await?;
+        let named = named_language(request.headers());
+        let outbox = Outbox::new(self.shared.limits.outbox_bytes);
+        let wire = match offer {
+            Offer::V1 { .. } => Wire::V1,
+            Offer::V2 => Wire::V2,
+        };
+        let seat = self.shared.roster.enter(outbox.clone(), wire);
+        if let Some(identity) = &identity
+            && let Err(error) = seat.authenticate(identity.user, identity.sign_in)
+        {
+            crate::metrics::session_closed(CloseCode::TooManySockets.reason());
+            return Err(Box::new(error));
+        }
+        let mut opened = Opened {
+            // Version 1 has no other place to learn the user's own.
+            language: named
+                .or(identity.as_ref().map(|identity| identity.language))
+                .unwrap_or_default(),
+            identity,
+            outbox,
+            seat,
+            bound: None,
+        };
+        if let Offer::V1 { event, .. } = offer
+            && let Err(error) = self.bind(&mut opened, event).await
+        {
+            crate::metrics::session_closed(CloseCode::Normal.reason());
+            return Err(error);
+        }
+        Ok((opened, offer.subprotocol()))
+    }
+
+    /// Has the room of `event` attach the socket: whatever it tells waits in the outbox.
+    async fn bind(&self, opened: &mut Opened, event: EventId) -> Result<(), Box<dyn Coded>> {
+        let Some(identity) = &opened.identity else {
+            return Err(Box::new(Refused::Credential));
+        };
+        let registry = &self.shared.registry;
+        let known = registry.told().known(identity.sign_in, event);
+        let join = Join {
+            session: opened.seat.id(),
+            user: identity.user,
+            outbox: OutboxRef(opened.outbox.clone()),
+            language: opened.language,
+            since: None,
+            limit: None,
+            id: 0,
+            told: Some(known.clone()),
+        };
+        session::join_room(registry, event, join).await?;
+        let told = registry.told().of(identity.sign_in, event);
+        told.reach(known.seq());
+        opened.outbox.report_to(told.clone());
+        opened.bound = Some((event, told));
+        Ok(())
+    }
+
+    async fn check(&self, request: &Request) -> Result<(Offer, Option<Identity>), Box<dyn Coded>> {
         let headers = request.headers();
         if !PATHS.contains(&request.path()) {
             return Err(Box::new(Refused::Path));
@@ -170,27 +242,37 @@ impl Upgrades {
         if !self.is_allowed_origin(headers) {
             return Err(Box::new(Refused::Origin));
         }
-        let offers = headers
+        let offers: Vec<&str> = headers
             .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-            .filter_map(|value| value.to_str().ok());
-        if !offers
+            .filter_map(|value| value.to_str().ok())
             .flat_map(|offers| offers.split(','))
-            .any(|offer| offer.trim() == SUBPROTOCOL)
-        {
-            return Err(Box::new(Refused::Subprotocol));
-        }
+            .map(str::trim)
+            .collect();
+        let offer = if offers.contains(&SUBPROTOCOL) {
+            Offer::V2
+        } else {
+            Offer::V1 {
+                event: event_of(request).map_err(|error| Box::new(error) as Box<dyn Coded>)?,
+                chat: offers.contains(&CHAT),
+            }
+        };
         if self.shared.roster.is_draining() {
             return Err(Box::new(Refused::Draining));
         }
-        let Some(authorization) = headers.get(header::AUTHORIZATION) else {
-            return Ok(None);
+        let token = match (headers.get(header::AUTHORIZATION), &offer) {
+            (Some(authorization), _) => {
+                let value = authorization.to_str().ok();
+                let token = value.and_then(|value| value.strip_prefix("Bearer "));
+                token.ok_or_else(|| Box::new(Refused::Scheme) as Box<dyn Coded>)?
+            }
+            (None, Offer::V2) => return Ok((offer, None)),
+            (None, Offer::V1 { .. }) => offers
+                .iter()
+                .find_map(|offer| offer.strip_prefix(BEARER))
+                .ok_or_else(|| Box::new(Refused::Credential) as Box<dyn Coded>)?,
         };
-        let token = authorization
-            .to_str()
-            .ok()
-            .and_then(|value| value.strip_prefix("Bearer "));
-        let token = token.ok_or_else(|| Box::new(Refused::Scheme) as Box<dyn Coded>)?;
-        self.shared.sign_ins.identify(token).await.map(Some)
+        let identity = self.shared.sign_ins.identify(token).await?;
+        Ok((offer, Some(identity)))
     }
 
     /// A page's origin must be the server's own host or on the list; without one it is not a page.
@@ -233,23 +315,39 @@ impl Upgrades {
     }
 }
 
+/// The event that a version 1 client names in its URL.
+fn event_of(request: &Request) -> Result<EventId, Refused> {
+    let query = request.uri().query().unwrap_or_default();
+    let mut members = url::form_urlencoded::parse(query.as_bytes());
+    let Some((_, event)) = members.find(|(name, _)| name == "event_id") else {
+        return Err(Refused::Subprotocol);
+    };
+    match event.parse() {
+        Ok(event @ 1..=MAX_SAFE_INTEGER) => Ok(EventId(event)),
+        Ok(_) | Err(_) => Err(Refused::EventId),
+    }
+}
+
 /// The answer that turns the connection into a WebSocket (RFC 6455 section 4.2.2).
-fn switching(request: &Request) -> String {
+fn switching(request: &Request, subprotocol: Option<&str>) -> String {
     let key = request
         .headers()
         .get(header::SEC_WEBSOCKET_KEY)
         .map(header::HeaderValue::as_bytes);
     let accept = hash_key(key.unwrap_or_default());
     let accept = String::from_utf8_lossy(&accept);
+    let subprotocol = subprotocol
+        .map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"))
+        .unwrap_or_default();
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
+         Sec-WebSocket-Accept: {accept}\r\n{subprotocol}\r\n"
     )
 }
 
-fn accepted_language(headers: &HeaderMap) -> Language {
-    let accepted = headers
+fn named_language(headers: &HeaderMap) -> Option<Language> {
+    headers
         .get(header::ACCEPT_LANGUAGE)
-        .and_then(|value| value.to_str().ok());
-    accepted.map_or_else(Language::default, Language::from_accept_language)
+        .and_then(|value| value.to_str().ok())
+        .and_then(Language::accepted)
 }

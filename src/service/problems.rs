@@ -47,9 +47,9 @@ impl Problems {
         }
     }
 
-    /// `text` without blanks around it; `None` when nothing is left. Notes a text of more
+    /// `text` without blanks around it; `None` when nothing visible is left. Notes a text of more
     /// than `max_chars` characters, and one with control characters other than, with
-    /// `lines`, tabs and line ends.
+    /// `lines`, tabs and line ends; of a single line also one that turns its direction.
     pub fn text(
         &mut self,
         pointer: &'static str,
@@ -62,10 +62,15 @@ impl Problems {
             self.note(pointer, format!("at most {max_chars} characters"));
         }
         let is_allowed = |c: char| !c.is_control() || (lines && matches!(c, '\n' | '\r' | '\t'));
-        if !text.chars().all(is_allowed) {
+        // What turns the direction of a line would turn that of the page around it.
+        let turns =
+            |c| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+        if !text.chars().all(|c| is_allowed(c) && (lines || !turns(c))) {
             self.note(pointer, "no control characters");
         }
-        (!text.is_empty()).then_some(text)
+        let is_blank =
+            |c: char| c.is_whitespace() || matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}');
+        (!text.chars().all(is_blank)).then_some(text)
     }
 }
 

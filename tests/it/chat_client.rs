@@ -193,6 +193,11 @@ async fn two_terminals_talk_while_the_server_falls() {
     minji.shows("연결이 끊겼어요").await;
     let _server = restart(dir.path(), port).await;
     minji.shows("다시 연결됐어요").await;
+    minji.types("/confirm");
+    minji.shows("아직 1명이 더 참석한다고 해야").await;
+    tom.types("/accept sure");
+    minji.shows("* Tom님이 참석하기로 했어요. 한마디: sure").await;
+    minji.shows("* 약속이 확정됐어요.").await;
     minji.types("/cancel 비");
     minji.shows("* 민지님이 약속을 취소했어요. 이유: 비").await;
     tom.shows("* 민지 canceled the appointment. Reason: 비").await;
@@ -211,9 +216,9 @@ async fn two_terminals_talk_while_the_server_falls() {
             .map(|entry| entry[1..].split_once(' ').unwrap().0.parse().unwrap())
             .collect()
     };
-    assert_eq!(seqs(&minji), (1..=11).collect::<Vec<_>>(), "{minji:#?}");
-    assert_eq!(seqs(&tom), (1..=10).collect::<Vec<_>>(), "{tom:#?}");
-    assert_eq!(minji[10], "#11 민지: 마지막");
+    assert_eq!(seqs(&minji), (1..=13).collect::<Vec<_>>(), "{minji:#?}");
+    assert_eq!(seqs(&tom), (1..=12).collect::<Vec<_>>(), "{tom:#?}");
+    assert_eq!(minji[12], "#13 민지: 마지막");
     let said = |entries: &[String]| -> Vec<String> {
         entries
             .iter()

@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::Error;
 
 use crate::harness::{
     Raw, Socket, TestApp, User,
+    api::Sends as _,
     log::{Gate, TipTrick, Tricks},
     raw::{self, opcode},
     socket::Ended,
@@ -522,7 +523,7 @@ async fn sign_ins_of_an_address_are_limited_and_told_when() {
     let answer = reqwest::Client::new()
         .post(format!("http://{}/api/v1/auth/register", app.address))
         .json(&json!({ "phone": "01099990000", "name": "d" }))
-        .send()
+        .sent()
         .await
         .unwrap();
     assert_eq!(answer.status(), 429);

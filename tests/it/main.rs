@@ -2,23 +2,40 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![expect(clippy::too_many_lines, reason = "a test tells one story to its end")]
 
+mod accounts;
 mod architecture;
+mod asyncapi;
 mod bad_input;
 mod chat_client;
 mod clock;
 mod config;
 mod conversation;
 mod disk_trace;
+mod due;
+mod export_http;
+mod feed;
 mod full_disk;
 mod harness;
 mod http_errors;
+mod idempotency;
+mod invitations;
+mod invite_page;
 mod kill;
+mod life;
 mod limits;
 mod live_sessions;
 mod log_contract;
 mod log_format;
+mod matrix;
+mod openapi;
+mod pages;
+mod preconditions;
+mod presence;
+mod privacy;
 mod protocol_document;
 mod publish_rules;
+mod reads;
+mod refresh;
 mod registry;
 mod removal;
 mod restore;
@@ -27,4 +44,6 @@ mod room_panic;
 mod secrets;
 mod shutdown;
 mod slow_reader;
+mod sms;
 mod tamper;
+mod version1;

@@ -9,8 +9,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Socket, User,
+    Raw, Socket, User,
+    api::Sends as _,
     process::{Launch, Server},
+    raw::upgrade,
     until,
 };
 
@@ -48,7 +50,7 @@ async fn post(address: SocketAddr, path: &str, body: Value) -> (StatusCode, Valu
     let answer = reqwest::Client::new()
         .post(format!("http://{address}/api/v1{path}"))
         .json(&body)
-        .send()
+        .sent()
         .await
         .unwrap();
     (answer.status(), answer.json().await.unwrap_or(Value::Null))
@@ -125,6 +127,21 @@ async fn use_everything(server: &Server, secrets: &mut Secrets) {
     at_min.join(room).await;
     at_ada.publish(room, texts[0]).await;
     at_min.publish(room, texts[1]).await;
+    // Version 1's socket, whose credential stands among the subprotocols: a good and a bad one.
+    let path = format!("/api/v1/ws?event_id={room}");
+    for (token, status) in [(ada.token.clone(), 101), (format!("{}x", min.token), 401)] {
+        let mut raw = Raw::connect(server.address, None).await;
+        let offers = format!("Sec-WebSocket-Protocol: chat, bearer.{token}");
+        raw.write(upgrade(&path, &[&offers]).as_bytes()).await;
+        assert_eq!(raw.answer().await.status, status);
+        if status == 101 {
+            raw.text(&json!({ "type": "system", "message": texts[3] }).to_string())
+                .await;
+            raw.text(&json!({ "type": "message", "message": texts[2].repeat(1_000) }).to_string())
+                .await;
+            assert_eq!(raw.json().await.unwrap()["message_type"], "system");
+        }
+    }
     at_ada.publish(room, &texts[2].repeat(1_000)).await;
     let key = uuid::Uuid::new_v4();
     at_ada.publish_as(room, &key.to_string(), 1, texts[0]).await;

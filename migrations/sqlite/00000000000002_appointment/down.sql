@@ -1,4 +1,7 @@
+drop index event_history_by_person;
 drop table idempotency_keys;
+drop index users_leaving;
+alter table users drop column leaving;
 alter table refresh_tokens drop column replaced_at;
 alter table sessions drop column access_life;
 alter table participants drop column read_at;

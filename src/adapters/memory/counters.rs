@@ -15,25 +15,31 @@ use async_trait::async_trait;
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, MonotonicClock},
-    middleware::NoOpMiddleware,
+    middleware::StateInformationMiddleware,
     state::keyed::DashMapStateStore,
 };
 use parking_lot::Mutex;
 
-use crate::ports::{Counters, RateLimited};
+use crate::ports::{Counters, Left, RateLimited};
 
 /// Keys kept of one allowance, about 10 MB.
 const KEYS: usize = 65_536;
 /// Allowances (pairs of limit and window) kept; the configuration names far fewer.
 const ALLOWANCES: usize = 64;
-/// After this many takes the keys with a full allowance are forgotten.
+/// After this many takes of an allowance its keys that have all of it are forgotten.
 const FORGET_EVERY: u64 = 4_096;
 /// Into so many groups new keys are put when there is no room for more.
 const CROWDED_GROUPS: u64 = 1_024;
 
 /// So many per so long.
 type Allowance = (NonZeroU32, Duration);
-type Limiter<C> = RateLimiter<String, DashMapStateStore<String>, C, NoOpMiddleware<<C as Clock>::Instant>>;
+type Limiter<C> = RateLimiter<String, DashMapStateStore<String>, C, StateInformationMiddleware>;
+
+/// What is counted of one allowance.
+struct Counted<C: Clock> {
+    limiter: Limiter<C>,
+    takes: AtomicU64,
+}
 
 /// Counts of this process. An allowance refills evenly: "5 per hour" is 5 at once,
 /// then one every 12 minutes. The clock does not follow the wall's, so setting that
@@ -45,8 +51,7 @@ type Limiter<C> = RateLimiter<String, DashMapStateStore<String>, C, NoOpMiddlewa
 /// the allowance, but somebody may be refused for another's sake.
 pub struct MemoryCounters<C: Clock + Clone = MonotonicClock> {
     clock: C,
-    limiters: Mutex<HashMap<Allowance, Arc<Limiter<C>>>>,
-    takes: AtomicU64,
+    limiters: Mutex<HashMap<Allowance, Arc<Counted<C>>>>,
     // Seeded at random: nobody can choose whom to share a group with.
     groups: RandomState,
     keys: usize,
@@ -70,39 +75,38 @@ impl<C: Clock + Clone> MemoryCounters<C> {
         Self {
             clock,
             limiters: Mutex::default(),
-            takes: AtomicU64::new(0),
             groups: RandomState::new(),
             keys: KEYS,
         }
     }
 
-    fn limiter(&self, limit: NonZeroU32, window: Duration) -> Option<Arc<Limiter<C>>> {
+    fn limiter(&self, limit: NonZeroU32, window: Duration) -> Option<Arc<Counted<C>>> {
         let mut limiters = self.limiters.lock();
-        if let Some(limiter) = limiters.get(&(limit, window)) {
-            return Some(Arc::clone(limiter));
+        if let Some(counted) = limiters.get(&(limit, window)) {
+            return Some(Arc::clone(counted));
         }
         let quota = Quota::with_period(window / limit.get())?.allow_burst(limit);
         if limiters.len() >= ALLOWANCES {
             limiters.clear();
         }
-        let limiter = Arc::new(RateLimiter::new(
-            quota,
-            DashMapStateStore::default(),
-            self.clock.clone(),
-        ));
-        limiters.insert((limit, window), Arc::clone(&limiter));
-        Some(limiter)
+        let counted = Arc::new(Counted {
+            limiter: Limiter::new(quota, DashMapStateStore::default(), self.clock.clone()),
+            takes: AtomicU64::new(0),
+        });
+        limiters.insert((limit, window), Arc::clone(&counted));
+        Some(counted)
     }
 
-    fn count(&self, key: &str, limit: u32, window: Duration) -> Result<(), RateLimited> {
+    fn count(&self, key: &str, limit: u32, window: Duration) -> Result<Left, RateLimited> {
         let Some(limit) = NonZeroU32::new(limit) else {
             return Err(RateLimited { retry_after: window });
         };
         // A window of no length limits nothing.
-        let Some(limiter) = self.limiter(limit, window) else {
-            return Ok(());
+        let Some(counted) = self.limiter(limit, window) else {
+            return Ok(Left(limit.get()));
         };
-        if self.takes.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
+        let Counted { limiter, takes } = &*counted;
+        if takes.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1 {
             limiter.retain_recent();
         }
         let key = if limiter.len() < self.keys {
@@ -110,9 +114,12 @@ impl<C: Clock + Clone> MemoryCounters<C> {
         } else {
             format!("group {}", self.groups.hash_one(key) % CROWDED_GROUPS)
         };
-        limiter.check_key(&key).map_err(|busy| RateLimited {
-            retry_after: busy.wait_time_from(self.clock.now()),
-        })
+        match limiter.check_key(&key) {
+            Ok(state) => Ok(Left(state.remaining_burst_capacity())),
+            Err(busy) => Err(RateLimited {
+                retry_after: busy.wait_time_from(self.clock.now()),
+            }),
+        }
     }
 }
 
@@ -121,7 +128,7 @@ impl<C> Counters for MemoryCounters<C>
 where
     C: Clock + Clone + Send + Sync + 'static,
 {
-    async fn take(&self, key: &str, limit: u32, window: Duration) -> Result<(), RateLimited> {
+    async fn take(&self, key: &str, limit: u32, window: Duration) -> Result<Left, RateLimited> {
         self.count(key, limit, window)
     }
 }
@@ -190,7 +197,8 @@ mod tests {
         for number in 0..20_000 {
             let _ = counters.take(&format!("flood {number}"), 1, HOUR).await;
         }
-        let limiter = counters.limiter(1.try_into().unwrap(), HOUR).unwrap();
+        let counted = counters.limiter(1.try_into().unwrap(), HOUR).unwrap();
+        let limiter = &counted.limiter;
         assert!(
             limiter.len() as u64 <= 100 + CROWDED_GROUPS,
             "{} keys",
@@ -209,7 +217,24 @@ mod tests {
         for _ in 0..FORGET_EVERY {
             let _ = counters.take("busy", 1, HOUR).await;
         }
-        let limiter = counters.limiter(1.try_into().unwrap(), HOUR).unwrap();
+        let counted = counters.limiter(1.try_into().unwrap(), HOUR).unwrap();
+        let limiter = &counted.limiter;
         assert!(limiter.len() <= 2, "{} keys", limiter.len());
+    }
+
+    #[tokio::test]
+    async fn keys_are_forgotten_whatever_is_counted_in_between() {
+        let (counters, clock) = counters();
+        for number in 0..100 {
+            counters.take(&number.to_string(), 1, HOUR).await.unwrap();
+        }
+        clock.advance(HOUR * 2);
+        // As one request that counts against two allowances, one after the other.
+        for _ in 0..FORGET_EVERY {
+            let _ = counters.take("busy", 1, HOUR).await;
+            let _ = counters.take("busy", 2, HOUR).await;
+        }
+        let counted = counters.limiter(1.try_into().unwrap(), HOUR).unwrap();
+        assert!(counted.limiter.len() <= 2, "{} keys", counted.limiter.len());
     }
 }

@@ -1,8 +1,10 @@
-//! One-time codes and counters in the process's own memory: the embedded engines,
+//! One-time codes, counters and presence in the process's own memory: the embedded engines,
 //! and what a node falls back on when the shared ones do not answer.
 
 mod codes;
 mod counters;
+mod presence;
 
 pub use codes::MemoryCodes;
 pub use counters::MemoryCounters;
+pub use presence::MemoryPresence;

@@ -236,47 +236,106 @@ fn quorum(rule: &Rule) -> Option<i64> {
     }
 }
 
+/// An event to which something has to happen by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// Which.
+    pub event: EventId,
+    /// When.
+    pub due_at: Micros,
+}
+
 /// Events to which something has to happen by itself at or before `now`, the longest due
-/// first, at most `limit`.
+/// first, those behind `after`, at most `limit`.
 ///
 /// # Errors
 /// The store failed.
-pub async fn due(conn: &mut Conn, now: Micros, limit: i64) -> Result<Vec<EventId>, SqlError> {
-    let ids: Vec<i64> = events::table
+pub async fn due(conn: &mut Conn, now: Micros, after: Option<Due>, limit: i64) -> Result<Vec<Due>, SqlError> {
+    let due_at = events::due_at.assume_not_null();
+    let mut query = events::table
         .filter(events::due_at.is_not_null())
-        .filter(events::due_at.assume_not_null().le(now.to_datetime()))
+        .filter(due_at.le(now.to_datetime()))
+        .select((events::id, due_at))
+        .into_boxed::<Common>();
+    if let Some(Due { event, due_at: at }) = after {
+        let at = at.to_datetime();
+        query = query.filter(due_at.gt(at).or(due_at.eq(at).and(events::id.gt(event.0))));
+    }
+    let rows: Vec<(i64, DateTime<Utc>)> = query
         .order((events::due_at, events::id))
         .limit(limit)
-        .select(events::id)
         .load(conn)
         .await?;
-    Ok(ids.into_iter().map(EventId).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(id, due_at)| Due {
+            event: EventId(id),
+            due_at: due_at.into(),
+        })
+        .collect())
+}
+
+/// Which events are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Those in one of these states; in any, if none is named.
+    pub statuses: Vec<EventStatus>,
+    /// Those that begin then or later.
+    pub from: Option<Micros>,
+    /// Those that begin before then.
+    pub until: Option<Micros>,
+}
+
+/// Where a page of events begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Behind so many events.
+    Offset(i64),
+    /// Behind the event with this beginning and number, which need not exist any more.
+    Behind(Micros, EventId),
 }
 
 /// Events in which `user` takes part now, those that begin last first, of equal ones the
-/// newest first.
+/// newest first; at most `limit`.
 ///
 /// # Errors
 /// The store failed.
 pub async fn page_of(
     conn: &mut Conn,
     user: UserId,
-    status: Option<EventStatus>,
+    filter: &Filter,
+    start: Start,
     limit: i64,
-    offset: i64,
 ) -> Result<Vec<Event>, SqlError> {
     let mut query = events::table
         .inner_join(participants::table)
         .filter(participants::user_id.eq(user.0))
         .select(EventRow::as_select())
         .into_boxed::<Common>();
-    if let Some(status) = status {
-        query = query.filter(events::status.eq(status.as_str()));
+    if !filter.statuses.is_empty() {
+        let words: Vec<&str> = filter.statuses.iter().map(|status| status.as_str()).collect();
+        query = query.filter(events::status.eq_any(words));
     }
+    if let Some(from) = filter.from {
+        query = query.filter(events::start_time.ge(from.to_datetime()));
+    }
+    if let Some(until) = filter.until {
+        query = query.filter(events::start_time.lt(until.to_datetime()));
+    }
+    query = match start {
+        Start::Offset(offset) => query.offset(offset),
+        Start::Behind(start_time, id) => {
+            let start_time = start_time.to_datetime();
+            query.filter(
+                events::start_time
+                    .lt(start_time)
+                    .or(events::start_time.eq(start_time).and(events::id.lt(id.0))),
+            )
+        }
+    };
     query
         .order((events::start_time.desc(), events::id.desc()))
         .limit(limit)
-        .offset(offset)
         .load::<EventRow>(conn)
         .await?
         .into_iter()

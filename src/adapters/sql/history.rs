@@ -106,6 +106,40 @@ pub async fn after(conn: &mut Conn, event: EventId, after: u64, limit: usize) ->
         .collect()
 }
 
+/// Facts from number `from` to number `to`, at most `limit`, each with its seq where that is
+/// known; in order, or the newest first.
+///
+/// # Errors
+/// The store failed.
+pub async fn between(
+    conn: &mut Conn,
+    event: EventId,
+    (from, to): (u64, u64),
+    newest_first: bool,
+    limit: usize,
+) -> Result<Vec<(Fact, Option<u64>)>, SqlError> {
+    let query = event_history::table
+        .filter(event_history::event_id.eq(event.0))
+        .filter(event_history::fact_no.between(words::signed(from), words::signed(to)))
+        .select(FactRow::as_select())
+        .into_boxed::<Common>();
+    let query = if newest_first {
+        query.order(event_history::fact_no.desc())
+    } else {
+        query.order(event_history::fact_no.asc())
+    };
+    query
+        .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+        .load::<FactRow>(conn)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let seq = row.seq.map(words::unsigned).transpose()?;
+            Ok((row.try_into()?, seq))
+        })
+        .collect()
+}
+
 /// How many facts are written.
 ///
 /// # Errors

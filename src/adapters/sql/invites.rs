@@ -1,7 +1,7 @@
 //! Rows of `invites`: links by which one may join an event.
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
+use diesel::{dsl::not, prelude::*, sql_types::Bool};
 use diesel_async::RunQueryDsl;
 
 use super::{Common, Conn, SqlError, schema::invites, words};
@@ -111,6 +111,94 @@ pub async fn find(conn: &mut Conn, code: &str) -> Result<Option<Invite>, SqlErro
         .transpose()
 }
 
+/// What a row satisfies by which one could join at `now`.
+fn is_open(now: Micros) -> Box<dyn BoxableExpression<invites::table, Common, SqlType = Bool>> {
+    Box::new(
+        invites::is_active
+            .eq(true)
+            .and(
+                invites::expires_at
+                    .is_null()
+                    .or(invites::expires_at.assume_not_null().gt(now.to_datetime())),
+            )
+            .and(
+                invites::max_uses
+                    .eq(0)
+                    .or(invites::use_count.lt(invites::max_uses)),
+            ),
+    )
+}
+
+/// How many links into `event` count at `now`.
+///
+/// # Errors
+/// The store failed.
+pub async fn count_open(conn: &mut Conn, event: EventId, now: Micros) -> Result<i64, SqlError> {
+    Ok(invites::table
+        .filter(invites::event_id.eq(event.0))
+        .filter(is_open(now))
+        .count()
+        .get_result(conn)
+        .await?)
+}
+
+/// The newest `limit` links into `event` that count at `now`.
+///
+/// # Errors
+/// The store failed.
+pub async fn open_of(
+    conn: &mut Conn,
+    event: EventId,
+    now: Micros,
+    limit: i64,
+) -> Result<Vec<Invite>, SqlError> {
+    newest(conn, event, is_open(now), limit).await
+}
+
+/// The newest `limit` links into `event` that do not count at `now`.
+///
+/// # Errors
+/// The store failed.
+pub async fn dead_of(
+    conn: &mut Conn,
+    event: EventId,
+    now: Micros,
+    limit: i64,
+) -> Result<Vec<Invite>, SqlError> {
+    newest(conn, event, Box::new(not(is_open(now))), limit).await
+}
+
+async fn newest(
+    conn: &mut Conn,
+    event: EventId,
+    which: Box<dyn BoxableExpression<invites::table, Common, SqlType = Bool>>,
+    limit: i64,
+) -> Result<Vec<Invite>, SqlError> {
+    invites::table
+        .filter(invites::event_id.eq(event.0))
+        .filter(which)
+        .order((invites::created_at.desc(), invites::code))
+        .limit(limit)
+        .select(InviteRow::as_select())
+        .load::<InviteRow>(conn)
+        .await?
+        .into_iter()
+        .map(Invite::try_from)
+        .collect()
+}
+
+/// Ends the link with this code.
+///
+/// # Errors
+/// The store failed.
+pub async fn deactivate(conn: &mut Conn, code: &str) -> Result<(), SqlError> {
+    diesel::update(invites::table.find(code))
+        .set(invites::is_active.eq(false))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Uses the link once, if at `now` it still counts: check and count are one statement,
 /// so that no race uses it too often. Whether it counted.
 ///
@@ -133,4 +221,16 @@ pub async fn use_once(conn: &mut Conn, code: &str, now: Micros) -> Result<bool, 
         .execute(conn)
         .await?;
     Ok(used > 0)
+}
+
+/// Ends every link that `user` has made.
+///
+/// # Errors
+/// The store failed.
+pub async fn deactivate_of(conn: &mut Conn, user: UserId) -> Result<(), SqlError> {
+    diesel::update(invites::table.filter(invites::created_by.eq(user.0)))
+        .set(invites::is_active.eq(false))
+        .execute(conn)
+        .await?;
+    Ok(())
 }

@@ -55,6 +55,15 @@ pub async fn pending(path: &Path) -> Result<Vec<String>, MigrateError> {
     .await
 }
 
+/// Runs the first migration that `path` lacks.
+///
+/// # Errors
+/// See [`MigrateError`].
+#[cfg(test)]
+pub(crate) async fn migrate_one(path: &Path) -> Result<(), MigrateError> {
+    with(path, |conn| conn.run_next_migration(SQLITE).map(|_| ())).await
+}
+
 /// Undoes every migration, the last first: all data of `path` is gone.
 ///
 /// # Errors

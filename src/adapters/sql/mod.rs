@@ -14,6 +14,7 @@ pub mod events;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod history;
+pub mod idempotency;
 pub mod invites;
 pub mod migrate;
 pub mod participants;

@@ -1,24 +1,29 @@
 //! Rows of `participants`: who takes part now. Who no longer does has none.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use uuid::Uuid;
 
 use super::{
     Common, Conn, SqlError,
-    schema::{event_history, participants, users},
+    schema::{event_history, events, participants, users},
     words,
 };
 use crate::{
     domain::{
-        event::{Participant, ReadMark, Role},
-        id::{EventId, UserId},
+        event::{EventStatus, Participant, ReadMark, Role},
+        id::{EventId, RoomId, UserId},
         time::Micros,
+        user::UserStatus,
     },
-    ports::Person,
+    ports::{Person, Reading},
 };
+
+/// Users looked for in one query, below what one statement may have of values.
+const USERS_PER_QUERY: usize = 1_000;
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = participants, check_for_backend(Common))]
@@ -93,11 +98,29 @@ pub async fn set_answer(conn: &mut Conn, event: EventId, participant: &Participa
     Ok(())
 }
 
+/// Forgets why `user` answered as they did, everywhere. What stands in a record stays there.
+///
+/// # Errors
+/// The store failed.
+pub async fn forget_reasons(conn: &mut Conn, user: UserId) -> Result<(), SqlError> {
+    diesel::update(participants::table.filter(participants::user_id.eq(user.0)))
+        .filter(participants::reason.is_not_null())
+        .set(participants::reason.eq(None::<String>))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Moves somebody's read mark forward; one that is there already stays.
 ///
 /// # Errors
 /// The store failed.
-pub async fn mark_read(conn: &mut Conn, event: EventId, user: UserId, mark: ReadMark) -> Result<(), SqlError> {
+pub async fn mark_read(
+    conn: &mut Conn,
+    event: EventId,
+    user: UserId,
+    mark: ReadMark,
+) -> Result<(), SqlError> {
     diesel::update(participants::table.find((event.0, user.0)))
         .filter(participants::read_seq.lt(words::signed(mark.seq)))
         .set((
@@ -108,6 +131,40 @@ pub async fn mark_read(conn: &mut Conn, event: EventId, user: UserId, mark: Read
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// Up to where `user` has read each of `events` in which the user takes part.
+///
+/// # Errors
+/// The store failed.
+pub async fn readings(conn: &mut Conn, user: UserId, events: &[EventId]) -> Result<Vec<Reading>, SqlError> {
+    let ids: Vec<i64> = events.iter().map(|event| event.0).collect();
+    let rows = participants::table
+        .inner_join(events::table)
+        .filter(participants::user_id.eq(user.0))
+        .filter(participants::event_id.eq_any(ids))
+        .select((
+            participants::event_id,
+            events::room,
+            participants::read_seq,
+            participants::read_msg_no,
+            participants::read_at,
+        ))
+        .load::<(i64, Uuid, i64, i64, Option<DateTime<Utc>>)>(conn)
+        .await?;
+    rows.into_iter()
+        .map(|(event, room, seq, msg_no, at)| {
+            Ok(Reading {
+                event: EventId(event),
+                room: RoomId(room),
+                mark: ReadMark {
+                    seq: words::unsigned(seq)?,
+                    msg_no: words::unsigned(msg_no)?,
+                    at: at.map(Micros::from),
+                },
+            })
+        })
+        .collect()
 }
 
 /// Ends somebody's taking part. Whether there was something to end.
@@ -188,6 +245,57 @@ pub async fn of_events(
     Ok(by_event)
 }
 
+/// Somebody who takes part, as a page of them has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Who.
+    pub participant: Participant,
+    /// Display name.
+    pub name: Option<String>,
+    /// Since when.
+    pub joined_at: Micros,
+}
+
+/// Those who take part in `event`, in the order in which they came, at most `limit`; with
+/// `behind` only those behind who came then and has this number.
+///
+/// # Errors
+/// The store failed.
+pub async fn page_of(
+    conn: &mut Conn,
+    event: EventId,
+    behind: Option<(Micros, UserId)>,
+    limit: i64,
+) -> Result<Vec<Listed>, SqlError> {
+    let mut query = participants::table
+        .inner_join(users::table)
+        .filter(participants::event_id.eq(event.0))
+        .select((ParticipantRow::as_select(), users::name, participants::joined_at))
+        .into_boxed::<Common>();
+    if let Some((joined_at, user)) = behind {
+        let joined_at = joined_at.to_datetime();
+        query = query.filter(
+            participants::joined_at.gt(joined_at).or(participants::joined_at
+                .eq(joined_at)
+                .and(participants::user_id.gt(user.0))),
+        );
+    }
+    query
+        .order((participants::joined_at, participants::user_id))
+        .limit(limit)
+        .load::<(ParticipantRow, Option<String>, DateTime<Utc>)>(conn)
+        .await?
+        .into_iter()
+        .map(|(row, name, joined_at)| {
+            Ok(Listed {
+                participant: row.try_into()?,
+                name,
+                joined_at: joined_at.into(),
+            })
+        })
+        .collect()
+}
+
 /// Who takes part in `event`.
 ///
 /// # Errors
@@ -234,6 +342,53 @@ pub async fn people_of(conn: &mut Conn, event: EventId) -> Result<Vec<Person>, S
         .collect())
 }
 
+/// Which of `others` have an active account and take part, or ever took part, in an event in
+/// which `user` does or ever did; by number, each once. Everyone is acquainted with themselves
+/// as soon as they take part in anything.
+///
+/// # Errors
+/// The store failed.
+pub async fn acquainted(conn: &mut Conn, user: UserId, others: &[UserId]) -> Result<Vec<UserId>, SqlError> {
+    let (mine, was_mine) = diesel::alias!(participants as mine, event_history as was_mine);
+    let mut found = Vec::new();
+    for others in others.chunks(USERS_PER_QUERY) {
+        let others: Vec<i64> = others.iter().map(|other| other.0).collect();
+        let my_events = mine
+            .filter(mine.field(participants::user_id).eq(user.0))
+            .select(mine.field(participants::event_id));
+        let my_past_events = was_mine
+            .filter(was_mine.field(event_history::subject).eq(user.0))
+            .select(was_mine.field(event_history::event_id));
+        let taking_part = participants::table
+            .filter(participants::user_id.eq_any(others.clone()))
+            .filter(
+                participants::event_id
+                    .eq_any(my_events)
+                    .or(participants::event_id.eq_any(my_past_events)),
+            )
+            .select(participants::user_id);
+        let took_part = event_history::table
+            .filter(event_history::subject.eq_any(others.clone()))
+            .filter(
+                event_history::event_id
+                    .eq_any(my_events)
+                    .or(event_history::event_id.eq_any(my_past_events)),
+            )
+            .select(event_history::subject.assume_not_null());
+        let ids = users::table
+            .filter(users::id.eq_any(others))
+            .filter(users::status.eq(UserStatus::Active.as_str()))
+            .filter(users::id.eq_any(taking_part).or(users::id.eq_any(took_part)))
+            .select(users::id)
+            .load::<i64>(conn)
+            .await?;
+        found.extend(ids.into_iter().map(UserId));
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
 /// The display name of `user`; `None` without one or without such a user.
 ///
 /// # Errors
@@ -246,4 +401,65 @@ pub async fn name_of(conn: &mut Conn, user: UserId) -> Result<Option<String>, Sq
         .await
         .optional()?
         .flatten())
+}
+
+/// Which of `users` have a display name, which is everybody whose account is not gone.
+///
+/// # Errors
+/// The store failed.
+pub async fn named_of(conn: &mut Conn, users: &[UserId]) -> Result<HashSet<UserId>, SqlError> {
+    let mut named = HashSet::with_capacity(users.len());
+    for users in users.chunks(USERS_PER_QUERY) {
+        let ids: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let found = users::table
+            .filter(users::id.eq_any(ids))
+            .filter(users::name.is_not_null())
+            .select(users::id)
+            .load::<i64>(conn)
+            .await?;
+        named.extend(found.into_iter().map(UserId));
+    }
+    Ok(named)
+}
+
+/// The events that go on in which `user` takes part, by number, and as what; at most 1,000.
+///
+/// # Errors
+/// The store failed.
+pub async fn open_of(conn: &mut Conn, user: UserId) -> Result<Vec<(EventId, Role)>, SqlError> {
+    let open = [EventStatus::Proposed.as_str(), EventStatus::Confirmed.as_str()];
+    participants::table
+        .inner_join(events::table)
+        .filter(participants::user_id.eq(user.0))
+        .filter(events::status.eq_any(open))
+        .order(participants::event_id)
+        .limit(1_000)
+        .select((participants::event_id, participants::role))
+        .load::<(i64, String)>(conn)
+        .await?
+        .into_iter()
+        .map(|(event, role)| Ok((EventId(event), words::role(&role)?)))
+        .collect()
+}
+
+/// The events in which `user` takes part or ever did, by number.
+///
+/// # Errors
+/// The store failed.
+pub async fn events_of(conn: &mut Conn, user: UserId) -> Result<Vec<EventId>, SqlError> {
+    let mut events: Vec<i64> = participants::table
+        .filter(participants::user_id.eq(user.0))
+        .select(participants::event_id)
+        .load(conn)
+        .await?;
+    let before: Vec<i64> = event_history::table
+        .filter(event_history::subject.eq(user.0))
+        .select(event_history::event_id)
+        .distinct()
+        .load(conn)
+        .await?;
+    events.extend(before);
+    events.sort_unstable();
+    events.dedup();
+    Ok(events.into_iter().map(EventId).collect())
 }

@@ -11,6 +11,7 @@ diesel::table! {
         status -> Text,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        leaving -> Bool,
     }
 }
 

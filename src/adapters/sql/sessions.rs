@@ -3,13 +3,15 @@
 //! A refresh token is kept as its SHA-256: with 256 random bits in it there is nothing
 //! to guess, and what stands here opens nothing.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use uuid::Uuid;
 
 use super::{
-    Conn, SqlError,
+    Common, Conn, SqlError,
     schema::{refresh_tokens, sessions, users},
     users::UserRow,
 };
@@ -21,6 +23,8 @@ use crate::domain::{
 
 /// How many sessions one query looks at; SQLite takes 32,766 values at most.
 const SESSIONS_PER_QUERY: usize = 500;
+/// How many of a user's sessions are listed.
+const SESSIONS_LISTED: i64 = 100;
 
 /// A session that is to be, with its first refresh token.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +39,8 @@ pub struct NewSession<'a> {
     pub token_hash: &'a [u8; 32],
     /// Until when that token counts.
     pub token_expires_at: Micros,
+    /// How long its access tokens live, in whole seconds; `None`: as the configuration says.
+    pub access_life: Option<Duration>,
     /// When: now.
     pub at: Micros,
 }
@@ -55,8 +61,25 @@ pub struct TokenState {
     pub session: Uuid,
     /// Until when it counts.
     pub expires_at: Micros,
+    /// The hash of its successor and since when there is one, if there is.
+    pub replaced: Option<(Vec<u8>, Micros)>,
+    /// How long access tokens of the session live, if not as the configuration says.
+    pub access_life: Option<Duration>,
     /// That session and its user.
     pub state: SessionState,
+}
+
+/// A session as its user sees it in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignInRow {
+    /// Its name.
+    pub id: Uuid,
+    /// What the client calls itself.
+    pub client: Option<String>,
+    /// When it began.
+    pub created_at: Micros,
+    /// When it last got an access token.
+    pub last_used_at: Micros,
 }
 
 /// Begins a session. Call it within a transaction: these are two rows.
@@ -72,15 +95,28 @@ pub async fn insert(conn: &mut Conn, new: NewSession<'_>) -> Result<(), SqlError
             sessions::created_at.eq(at),
             sessions::last_used_at.eq(at),
             sessions::client.eq(new.client),
+            sessions::access_life.eq(new
+                .access_life
+                .and_then(|life| i64::try_from(life.as_secs()).ok())),
         ))
         .execute(conn)
         .await?;
+    insert_token(conn, new.token_hash, new.id, new.token_expires_at, new.at).await
+}
+
+async fn insert_token(
+    conn: &mut Conn,
+    hash: &[u8; 32],
+    session: Uuid,
+    expires_at: Micros,
+    at: Micros,
+) -> Result<(), SqlError> {
     diesel::insert_into(refresh_tokens::table)
         .values((
-            refresh_tokens::hash.eq(new.token_hash.as_slice()),
-            refresh_tokens::session_id.eq(new.id),
-            refresh_tokens::created_at.eq(at),
-            refresh_tokens::expires_at.eq(new.token_expires_at.to_datetime()),
+            refresh_tokens::hash.eq(hash.as_slice()),
+            refresh_tokens::session_id.eq(session),
+            refresh_tokens::created_at.eq(at.to_datetime()),
+            refresh_tokens::expires_at.eq(expires_at.to_datetime()),
         ))
         .execute(conn)
         .await?;
@@ -111,23 +147,36 @@ pub async fn by_token(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<TokenSt
     let row = refresh_tokens::table
         .inner_join(sessions::table.inner_join(users::table))
         .filter(refresh_tokens::hash.eq(hash.as_slice()))
-        .select((
-            refresh_tokens::session_id,
-            refresh_tokens::expires_at,
-            sessions::revoked_at,
-            UserRow::as_select(),
-        ))
-        .first::<(Uuid, DateTime<Utc>, Option<DateTime<Utc>>, UserRow)>(conn)
+        .select((TokenRow::as_select(), UserRow::as_select()))
+        .first::<(TokenRow, UserRow)>(conn)
         .await
         .optional()?;
-    row.map(|(session, expires_at, revoked_at, user)| {
+    row.map(|(token, user)| {
         Ok(TokenState {
-            session,
-            expires_at: expires_at.into(),
-            state: session_state(revoked_at, user)?,
+            session: token.session_id,
+            expires_at: token.expires_at.into(),
+            replaced: token.replaced_by.zip(token.replaced_at.map(Micros::from)),
+            access_life: token
+                .access_life
+                .and_then(|life| u64::try_from(life).ok())
+                .map(Duration::from_secs),
+            state: session_state(token.revoked_at, user)?,
         })
     })
     .transpose()
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = refresh_tokens, check_for_backend(Common))]
+struct TokenRow {
+    session_id: Uuid,
+    expires_at: DateTime<Utc>,
+    replaced_by: Option<Vec<u8>>,
+    replaced_at: Option<DateTime<Utc>>,
+    #[diesel(select_expression = sessions::access_life, select_expression_type = sessions::access_life)]
+    access_life: Option<i64>,
+    #[diesel(select_expression = sessions::revoked_at, select_expression_type = sessions::revoked_at)]
+    revoked_at: Option<DateTime<Utc>>,
 }
 
 fn session_state(revoked_at: Option<DateTime<Utc>>, user: UserRow) -> Result<SessionState, SqlError> {
@@ -153,8 +202,108 @@ pub async fn slide(
         .set(refresh_tokens::expires_at.eq(expires_at.to_datetime()))
         .execute(conn)
         .await?;
+    touch(conn, session, at).await
+}
+
+/// Puts `successor` in the place of a refresh token, which must have none yet, and notes
+/// that its session was used. Call it within a transaction.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn replace(
+    conn: &mut Conn,
+    hash: &[u8; 32],
+    successor: &[u8; 32],
+    session: Uuid,
+    expires_at: Micros,
+    at: Micros,
+) -> Result<(), SqlError> {
+    diesel::update(refresh_tokens::table.find(hash.as_slice()))
+        .set((
+            refresh_tokens::replaced_by.eq(successor.as_slice()),
+            refresh_tokens::replaced_at.eq(at.to_datetime()),
+        ))
+        .execute(conn)
+        .await?;
+    insert_token(conn, successor, session, expires_at, at).await?;
+    touch(conn, session, at).await
+}
+
+/// Notes that a session was used.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn touch(conn: &mut Conn, session: Uuid, at: Micros) -> Result<(), SqlError> {
     diesel::update(sessions::table.find(session))
         .set(sessions::last_used_at.eq(at.to_datetime()))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The sessions of `user` that stand, the last used first; at most 100.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn of_user(conn: &mut Conn, user: UserId) -> Result<Vec<SignInRow>, SqlError> {
+    let rows = sessions::table
+        .filter(sessions::user_id.eq(user.0))
+        .filter(sessions::revoked_at.is_null())
+        .order((sessions::last_used_at.desc(), sessions::id))
+        .limit(SESSIONS_LISTED)
+        .select((
+            sessions::id,
+            sessions::client,
+            sessions::created_at,
+            sessions::last_used_at,
+        ))
+        .load::<(Uuid, Option<String>, DateTime<Utc>, DateTime<Utc>)>(conn)
+        .await?;
+    let sign_ins = rows
+        .into_iter()
+        .map(|(id, client, created_at, last_used_at)| SignInRow {
+            id,
+            client,
+            created_at: created_at.into(),
+            last_used_at: last_used_at.into(),
+        });
+    Ok(sign_ins.collect())
+}
+
+/// Ends a session of `user`. False: there is none of that name, or it had ended before.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn revoke_own(conn: &mut Conn, user: UserId, id: Uuid, at: Micros) -> Result<bool, SqlError> {
+    let changed = diesel::update(
+        sessions::table
+            .find(id)
+            .filter(sessions::user_id.eq(user.0))
+            .filter(sessions::revoked_at.is_null()),
+    )
+    .set(sessions::revoked_at.eq(at.to_datetime()))
+    .execute(conn)
+    .await?;
+    Ok(changed == 1)
+}
+
+/// Ends every session of `user` and forgets their refresh tokens and what their clients
+/// call themselves. Call it within a transaction.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn end_all(conn: &mut Conn, user: UserId, at: Micros) -> Result<(), SqlError> {
+    let of_user = sessions::table.filter(sessions::user_id.eq(user.0));
+    diesel::delete(refresh_tokens::table)
+        .filter(refresh_tokens::session_id.eq_any(of_user.select(sessions::id)))
+        .execute(conn)
+        .await?;
+    diesel::update(of_user.filter(sessions::revoked_at.is_null()))
+        .set(sessions::revoked_at.eq(at.to_datetime()))
+        .execute(conn)
+        .await?;
+    diesel::update(of_user)
+        .set(sessions::client.eq(None::<String>))
         .execute(conn)
         .await?;
     Ok(())
@@ -192,18 +341,23 @@ pub async fn standing(conn: &mut Conn, ids: &[Uuid]) -> Result<Vec<Uuid>, SqlErr
     Ok(standing)
 }
 
-/// Forgets a user's refresh tokens that expired before `before`, and with that keeps
-/// the table from growing with every sign-in.
+/// Forgets a user's refresh tokens that expired before `before`, then sessions that have
+/// none left, and with that keeps the tables from growing with every sign-in.
 ///
 /// # Errors
 /// As [`insert`].
 pub async fn forget_expired(conn: &mut Conn, user: UserId, before: Micros) -> Result<(), SqlError> {
-    let of_user = sessions::table
-        .filter(sessions::user_id.eq(user.0))
-        .select(sessions::id);
+    let of_user = sessions::table.filter(sessions::user_id.eq(user.0));
     diesel::delete(refresh_tokens::table)
-        .filter(refresh_tokens::session_id.eq_any(of_user))
+        .filter(refresh_tokens::session_id.eq_any(of_user.select(sessions::id)))
         .filter(refresh_tokens::expires_at.lt(before.to_datetime()))
+        .execute(conn)
+        .await?;
+    let with_token = refresh_tokens::table
+        .filter(refresh_tokens::session_id.eq(sessions::id))
+        .select(refresh_tokens::session_id);
+    diesel::delete(of_user)
+        .filter(diesel::dsl::not(diesel::dsl::exists(with_token)))
         .execute(conn)
         .await?;
     Ok(())

@@ -1,16 +1,19 @@
 use std::time::Duration;
 
-use diesel::prelude::*;
+use diesel::{connection::SimpleConnection as _, prelude::*};
 use diesel_async::RunQueryDsl;
 
 use super::{
     Sql, SqlError,
     fixture::TestDb,
-    migrate::{migrate, pending, revert},
+    migrate::{migrate, migrate_one, pending, revert},
     schema::{event_history, events, invites, participants, refresh_tokens, sessions, users},
 };
 use crate::{
-    domain::{id::UserId, time::Micros},
+    domain::{
+        id::{EventId, UserId},
+        time::Micros,
+    },
     error::{Coded, ErrorCode},
 };
 
@@ -32,6 +35,58 @@ async fn migrations_survive_down_and_up_and_say_what_is_pending() {
     migrate(&path).await.unwrap();
     assert_eq!(schema_of(&path).await, first);
     assert!(migrate(&path).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn event_from_before_the_rules_of_its_life_goes_on_by_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    migrate_one(&path).await.unwrap();
+    let old = "insert into users (id, created_at, updated_at) values (1, 1, 1);
+        insert into events (id, room, title, start_time, end_time, timezone, status, creator_id,
+            fact_no, created_at, updated_at)
+        select n, randomblob(16), 'a', 100, 200, 'UTC', status, 1, 2, 1, at
+        from (select 1 n, 'PROPOSED' status, 5 at union select 2, 'CONFIRMED', 60
+            union select 3, 'CONFIRMED', 300 union select 4, 'CONFIRMED', 400
+            union select 5, 'CANCELED', 7);
+        insert into event_history (event_id, fact_no, id, kind, at, payload)
+        values (4, 2, randomblob(16), 'confirmed', 50, '{}');";
+    let mut conn = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    conn.batch_execute(old).unwrap();
+    drop(conn);
+    migrate(&path).await.unwrap();
+
+    let sql = Sql::open(&path, 1, Duration::from_secs(5)).await.unwrap();
+    let mut conn = sql.get().await.unwrap();
+    let due = super::events::due(&mut conn, Micros(i64::MAX), None, 10);
+    let due: Vec<(i64, i64)> = due
+        .await
+        .unwrap()
+        .iter()
+        .map(|due| (due.event.0, due.due_at.0))
+        .collect();
+    assert_eq!(due, [(2, 200), (4, 200)], "3 was confirmed after its end");
+    for (id, confirmed_at, ended_at) in [
+        (1, None, None),
+        (2, Some(60), None),
+        (3, Some(300), None),
+        (4, Some(50), None),
+        (5, None, Some(7)),
+    ] {
+        let event = super::events::find(&mut conn, EventId(id))
+            .await
+            .unwrap()
+            .unwrap();
+        let course = event.course;
+        let times = (course.confirmed_at.map(|at| at.0), course.ended_at.map(|at| at.0));
+        assert_eq!(times, (confirmed_at, ended_at), "{id}");
+        assert_eq!(course.was_confirmed, confirmed_at.is_some(), "{id}");
+        assert_eq!(
+            event.due_at().map(|at| at.0),
+            due.iter().find(|due| due.0 == id).map(|due| due.1),
+            "{id}"
+        );
+    }
 }
 
 async fn schema_of(path: &std::path::Path) -> Vec<String> {

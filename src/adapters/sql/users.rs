@@ -1,5 +1,7 @@
 //! Users.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -9,8 +11,14 @@ use crate::domain::{
     id::UserId,
     phone::Phone,
     time::Micros,
-    user::{User, UserName, UserStatus},
+    user::{User, UserName, UserRole, UserStatus},
 };
+
+/// What the columns hold of an account that says nothing of itself.
+const DEFAULT_LANGUAGE: &str = "ko";
+const DEFAULT_TIMEZONE: &str = "Asia/Seoul";
+/// How many names one query looks for; SQLite takes 32,766 values at most.
+const NAMES_PER_QUERY: usize = 500;
 
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = users, check_for_backend(Common))]
@@ -138,4 +146,144 @@ pub async fn set_status(
         .execute(conn)
         .await?;
     Ok(changed == 1)
+}
+
+/// What a user changes of their own account; `None` leaves it as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Profile<'a> {
+    /// Display name.
+    pub name: Option<&'a str>,
+    /// BCP 47 tag of the language they read.
+    pub language: Option<&'a str>,
+    /// IANA name of the zone they live in.
+    pub timezone: Option<&'a str>,
+}
+
+/// Changes an account that is not gone. `None`: there is no such account.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn set_profile(
+    conn: &mut Conn,
+    id: UserId,
+    profile: Profile<'_>,
+    at: Micros,
+) -> Result<Option<User>, SqlError> {
+    let account = users::table
+        .find(id.0)
+        .filter(users::status.ne(UserStatus::Deleted.as_str()));
+    let changed = diesel::update(account)
+        .set((
+            profile.name.map(|name| users::name.eq(name)),
+            profile.language.map(|language| users::language.eq(language)),
+            profile.timezone.map(|timezone| users::timezone.eq(timezone)),
+            users::updated_at.eq(at.to_datetime()),
+        ))
+        .returning(UserRow::as_returning())
+        .get_result::<UserRow>(conn)
+        .await
+        .optional()?;
+    changed.map(User::try_from).transpose()
+}
+
+/// The user with that id.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn by_id(conn: &mut Conn, id: UserId) -> Result<Option<User>, SqlError> {
+    users::table
+        .find(id.0)
+        .select(UserRow::as_select())
+        .first::<UserRow>(conn)
+        .await
+        .optional()?
+        .map(User::try_from)
+        .transpose()
+}
+
+/// The display names of `ids`, of those who have one.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn names(conn: &mut Conn, ids: &[UserId]) -> Result<HashMap<UserId, String>, SqlError> {
+    let mut names = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(NAMES_PER_QUERY) {
+        let rows = users::table
+            .filter(users::id.eq_any(ids.iter().map(|id| id.0)))
+            .filter(users::name.is_not_null())
+            .select((users::id, users::name.assume_not_null()))
+            .load::<(i64, String)>(conn)
+            .await?;
+        names.extend(rows.into_iter().map(|(id, name)| (UserId(id), name)));
+    }
+    Ok(names)
+}
+
+/// Makes a user something else to the service.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn set_role(conn: &mut Conn, id: UserId, role: UserRole, at: Micros) -> Result<(), SqlError> {
+    diesel::update(users::table.find(id.0))
+        .set((
+            users::role.eq(role.as_str()),
+            users::updated_at.eq(at.to_datetime()),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Takes everything personal off an account, which is gone with that; its phone number is
+/// free again, its id never is. False: it was gone before.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn erase(conn: &mut Conn, id: UserId, at: Micros) -> Result<bool, SqlError> {
+    let account = users::table
+        .find(id.0)
+        .filter(users::status.ne(UserStatus::Deleted.as_str()));
+    let changed = diesel::update(account)
+        .set((
+            users::status.eq(UserStatus::Deleted.as_str()),
+            users::phone.eq(None::<String>),
+            users::name.eq(None::<String>),
+            users::language.eq(DEFAULT_LANGUAGE),
+            users::timezone.eq(DEFAULT_TIMEZONE),
+            users::role.eq(UserRole::User.as_str()),
+            users::leaving.eq(true),
+            users::updated_at.eq(at.to_datetime()),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(changed == 1)
+}
+
+/// Accounts that are gone and may still take part in events that go on, and since when
+/// they are gone; at most `limit`.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn leaving(conn: &mut Conn, after: UserId, limit: i64) -> Result<Vec<(UserId, Micros)>, SqlError> {
+    let rows = users::table
+        .filter(users::leaving.eq(true))
+        .filter(users::id.gt(after.0))
+        .order(users::id)
+        .limit(limit)
+        .select((users::id, users::updated_at))
+        .load::<(i64, DateTime<Utc>)>(conn)
+        .await?;
+    Ok(rows.into_iter().map(|(id, at)| (UserId(id), at.into())).collect())
+}
+
+/// Notes that an account that is gone takes part in nothing that goes on any more.
+///
+/// # Errors
+/// As [`insert`].
+pub async fn has_left(conn: &mut Conn, id: UserId) -> Result<(), SqlError> {
+    diesel::update(users::table.find(id.0))
+        .set(users::leaving.eq(false))
+        .execute(conn)
+        .await?;
+    Ok(())
 }

@@ -158,6 +158,9 @@ impl Terminal {
             | Input::People
             | Input::History
             | Input::Leave
+            | Input::Accept(_)
+            | Input::Decline(_)
+            | Input::Confirm
             | Input::Cancel(_)
             | Input::Say(_) => match self.room {
                 Some(room) => self.follow_in(room, input, sign_in).await?,
@@ -193,7 +196,10 @@ impl Terminal {
                 Err(error) => Err(error),
             },
             Input::Leave => self.api.leave(&token, room, sign_in.user).await,
-            Input::Cancel(reason) => self.api.cancel(&token, room, reason).await,
+            Input::Accept(reason) => self.api.act(&token, room, "accept", reason).await,
+            Input::Decline(reason) => self.api.act(&token, room, "decline", reason).await,
+            Input::Confirm => self.api.act(&token, room, "confirm", None).await,
+            Input::Cancel(reason) => self.api.act(&token, room, "cancel", reason).await,
             _ => Ok(()),
         };
         match done {

@@ -19,7 +19,7 @@ use super::{
 pub use self::rights::{Action, Denied, may};
 
 /// Where an event is in its life: `PROPOSED -> CONFIRMED -> DONE`, `CANCELED` from the first two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum EventStatus {
     /// Not everyone who must has said yes.
@@ -50,8 +50,9 @@ impl EventStatus {
 }
 
 /// What a participant is to the event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ParticipantRole)]
 pub enum Role {
     /// Who created it; counts as accepted.
     Host,
@@ -60,7 +61,7 @@ pub enum Role {
 }
 
 /// What a participant answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// Nothing yet.
@@ -173,7 +174,7 @@ pub enum ConfirmRule {
 }
 
 /// What becomes of a proposed event whose time to answer ran out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDeadline {
     /// It stays proposed, and the record names who has not answered.
@@ -218,13 +219,12 @@ impl Event {
     pub fn due_at(&self) -> Option<Micros> {
         match self.status {
             EventStatus::Proposed if !self.course.deadline_spent => self.rule.confirm_by,
-            EventStatus::Confirmed if self.course.confirmed_at.is_some_and(|at| at <= self.end_time) => {
+            EventStatus::Confirmed if self.course.confirmed_at.is_some_and(|at| at < self.end_time) => {
                 Some(self.end_time)
             }
-            EventStatus::Proposed
-            | EventStatus::Confirmed
-            | EventStatus::Canceled
-            | EventStatus::Done => None,
+            EventStatus::Proposed | EventStatus::Confirmed | EventStatus::Canceled | EventStatus::Done => {
+                None
+            }
         }
     }
 
@@ -245,4 +245,3 @@ impl Event {
         Some(limit.saturating_sub(self.course.changes_used))
     }
 }
-

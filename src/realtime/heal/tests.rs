@@ -11,13 +11,14 @@ use crate::{
     domain::{
         chain::Tip,
         entry::{Entry, Head, Kind},
-        event::{Course, Event, EventStatus, Rule},
+        event::{Course, Event, EventStatus, ReadMark, Rule},
         fact::{Change, Fact},
         id::{EventId, RoomId, UserId},
         time::{Clock, Micros},
     },
     ports::{
-        AppendError, Appended, FactPage, FactPlace, FactSource, ReadError, RoomLog, RoomSnapshot, SourceError,
+        AppendError, Appended, FactPage, FactPlace, FactSource, ReadError, Reading, RoomLog, RoomSnapshot,
+        SourceError,
     },
 };
 
@@ -189,6 +190,14 @@ impl FactSource for Stores {
 
     async fn adopt(&self, _: EventId, _: &[(Fact, u64)], _: Micros) -> Result<(), SourceError> {
         panic!("nothing was lost")
+    }
+
+    async fn mark_read(&self, _: EventId, _: &[(UserId, ReadMark)]) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    async fn readings(&self, _: UserId, _: &[EventId]) -> Result<Vec<Reading>, SourceError> {
+        Ok(Vec::new())
     }
 }
 

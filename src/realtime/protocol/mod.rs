@@ -1,7 +1,18 @@
-//! The socket's wire: frames, close codes, and version 2's commands, replies and pushes.
+//! The socket's wire: frames, close codes, version 1's chat messages, and version 2's
+//! commands, replies and pushes.
 
 pub mod frame;
+pub mod v1;
 pub mod v2;
+
+/// Which version of the wire a socket speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// Version 1: one room, whole chat messages and nothing else.
+    V1,
+    /// Version 2: many rooms, commands, replies and pushes.
+    V2,
+}
 
 /// Why the server closes a socket; the numbers are an API.
 ///
@@ -32,6 +43,8 @@ pub enum CloseCode {
     Revoked,
     /// More sockets than one user may have.
     TooManySockets,
+    /// Version 1, whose sockets have one room: its user takes part no longer.
+    Removed,
 }
 
 impl CloseCode {
@@ -50,6 +63,7 @@ impl CloseCode {
             Self::Broken => 4501,
             Self::Revoked => 4502,
             Self::TooManySockets => 4503,
+            Self::Removed => 4504,
         }
     }
 
@@ -68,6 +82,7 @@ impl CloseCode {
             Self::Broken => "broken",
             Self::Revoked => "revoked",
             Self::TooManySockets => "too_many_sockets",
+            Self::Removed => "removed",
         }
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::error::{Coded, ErrorCode};
+use crate::{
+    domain::event::EventStatus,
+    error::{Coded, ErrorCode},
+};
 
 /// Why a room refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,12 @@ pub enum RoomError {
     /// The message answered does not exist, or not for this user.
     #[error("reply_to names no message that the user can see")]
     ReplyTo,
+    /// The event ended so long ago that its room takes no more messages.
+    #[error("the room takes no more messages")]
+    Closed {
+        /// The event's state.
+        status: EventStatus,
+    },
     /// This user has too much in work in this room.
     #[error("too many requests of this user are in work")]
     Busy,
@@ -54,6 +63,7 @@ impl Coded for RoomError {
             Self::KeyExpired => ErrorCode::KeyExpired,
             Self::PositionUnknown { .. } => ErrorCode::PositionUnknown,
             Self::ReplyTo => ErrorCode::ValidationError,
+            Self::Closed { .. } => ErrorCode::EventState,
             Self::Busy => ErrorCode::RateLimitExceeded,
             Self::Unavailable => ErrorCode::Unavailable,
             Self::Internal => ErrorCode::InternalError,
@@ -64,14 +74,21 @@ impl Coded for RoomError {
         match self {
             Self::Gone => "participant-gone",
             Self::ReplyTo => "reply-to-unknown",
+            Self::Closed { .. } => "room-closed",
             other => other.code().as_str(),
         }
     }
 
     fn details(&self) -> Map<String, Value> {
         let mut details = Map::new();
-        if let Self::PositionUnknown { head } = self {
-            details.insert("head_seq".into(), (*head).into());
+        match self {
+            Self::PositionUnknown { head } => {
+                details.insert("head_seq".into(), (*head).into());
+            }
+            Self::Closed { status } => {
+                details.insert("status".into(), status.as_str().into());
+            }
+            _ => {}
         }
         details
     }

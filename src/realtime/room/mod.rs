@@ -5,6 +5,8 @@
 //! acknowledged. What the log has not confirmed nobody sees.
 
 mod error;
+mod lively;
+mod pages;
 mod reply;
 mod start;
 mod state;
@@ -13,6 +15,7 @@ mod work;
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,12 +25,17 @@ use actix::{
     Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, Context, Handler, Message,
     ResponseActFuture, WrapFuture as _,
 };
+use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::timeout};
 
 pub use error::RoomError;
+pub use pages::Page;
+pub(crate) use reply::Refused;
 pub use reply::ReplyTo;
+pub(super) use state::Board;
 pub(crate) use state::{Attached, Join, OutboxRef, Publish, Settings};
 
+use self::lively::Company;
 use self::state::{JoinStep, PageRange, Search, State};
 use super::{
     heal::{HealError, Ports, append_until_known, salt},
@@ -70,6 +78,7 @@ pub struct RoomHandle {
     addr: Addr<Room>,
     generation: u64,
     answer: Duration,
+    board: Arc<Mutex<Board>>,
 }
 
 impl RoomHandle {
@@ -86,6 +95,12 @@ impl RoomHandle {
         let mut state = start::prepare(&ports, event, settings).await?;
         // Before anybody else can get at the room: to its sessions it never was away.
         state.adopt(registry.take_survivors(event));
+        let (feed, presences) = registry.company();
+        if registry.take_fall(event) {
+            feed.reset(state.everyone());
+        }
+        let company = Company::new(event, feed, presences);
+        let board = state.board();
         let answer = times.answer;
         let addr = Room::start_in_arbiter(arbiter, move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
@@ -105,18 +120,25 @@ impl RoomHandle {
                 searching: false,
                 last_told: Instant::now(),
                 busy_at: Instant::now(),
+                company,
             }
         });
         Ok(Self {
             addr,
             generation,
             answer,
+            board,
         })
     }
 
     /// Which of the rooms that this node has started this is.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// What can be looked up about the room without asking its actor.
+    pub(super) fn board(&self) -> &Mutex<Board> {
+        &self.board
     }
 
     /// Whether the actor lives.
@@ -176,6 +198,12 @@ impl RoomHandle {
             .ok_or(RoomError::Unavailable)?
     }
 
+    /// From when this returns the room shows `user` by this name; without one, by none ever
+    /// again. A room that is too busy to hear of it goes on with the old one until it rests.
+    pub(crate) async fn rename(&self, user: UserId, name: Option<String>) {
+        let _ = self.ask(Rename { user, name }).await;
+    }
+
     /// Returns once nothing in the room waits for the log.
     pub(crate) async fn quiet(&self) {
         let (done, heard) = oneshot::channel();
@@ -230,12 +258,14 @@ struct Room {
     searching: bool,
     last_told: Instant,
     busy_at: Instant,
+    company: Company,
 }
 
 impl Room {
     /// Appends what waits, unless something is on its way.
     fn pump(&mut self, ctx: &mut Context<Self>) {
         self.busy_at = Instant::now();
+        self.attend(ctx);
         if self.catching_up {
             return;
         }
@@ -267,7 +297,7 @@ impl Room {
         {
             let _ = done.send(Ok(()));
         }
-        if self.state.is_quiet() && self.loading == Loading::No {
+        if self.state.is_quiet() && self.loading == Loading::No && self.marks_are_settled() {
             for done in self.quieting.drain(..) {
                 let _ = done.send(());
             }
@@ -281,12 +311,19 @@ impl Room {
         }
         self.expire_searches(now);
         self.state.prune();
+        self.state.forget_typing(now);
+        self.write_marks(ctx);
+        self.attend(ctx);
         if now.duration_since(self.last_told) >= self.times.heartbeat {
             self.last_told = now;
             self.state.push_head();
         }
         self.settle_waiters();
-        let idle = self.state.session_count() == 0 && self.state.is_quiet() && self.recording.is_empty();
+        let idle = self.state.session_count() == 0
+            && self.state.is_quiet()
+            && self.state.marks_are_written()
+            && self.state.feed_due(now).is_none()
+            && self.recording.is_empty();
         if !idle || self.loading != Loading::No || self.searching {
             self.busy_at = now;
         } else if now.duration_since(self.busy_at) >= self.times.idle_after
@@ -304,6 +341,7 @@ impl Actor for Room {
     fn started(&mut self, ctx: &mut Self::Context) {
         crate::metrics::room_started();
         ctx.run_interval(TICK, Self::tick);
+        self.attend(ctx);
     }
 
     fn stopping(&mut self, _: &mut Self::Context) -> actix::Running {
@@ -354,9 +392,13 @@ impl Handler<Join> for Room {
                 (step, _) => step.map(|_| None),
             }
         };
-        Box::pin(look.into_actor(self).map(|looked, room, _| match looked? {
-            None => Ok(()),
-            Some((join, known)) => room.state.join(&join, Some(known)).map(|_| ()),
+        Box::pin(look.into_actor(self).map(|looked, room, ctx| {
+            let joined = match looked? {
+                None => Ok(()),
+                Some((join, known)) => room.state.join(&join, Some(known)).map(|_| ()),
+            };
+            room.attend(ctx);
+            joined
         }))
     }
 }
@@ -454,6 +496,21 @@ impl Handler<Record> for Room {
 
 #[derive(Message)]
 #[rtype(result = "()")]
+struct Rename {
+    user: UserId,
+    name: Option<String>,
+}
+
+impl Handler<Rename> for Room {
+    type Result = ();
+
+    fn handle(&mut self, Rename { user, name }: Rename, _: &mut Self::Context) {
+        self.state.rename(user, name);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
 struct Quiet {
     done: oneshot::Sender<()>,
 }
@@ -463,6 +520,7 @@ impl Handler<Quiet> for Room {
 
     fn handle(&mut self, Quiet { done }: Quiet, ctx: &mut Self::Context) {
         self.quieting.push(done);
+        self.write_marks(ctx);
         self.pump(ctx);
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 const PARALLEL_STARTS: usize = 8;
 
 /// Bytes of the commands that may wait behind one that waits for something.
-const QUEUE_BYTES: usize = 1024 * 1024;
+pub(super) const QUEUE_BYTES: usize = 1024 * 1024;
 
 /// Why a session refuses a command before any room hears of it.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,9 @@ impl Session {
                 Command::Leave { rooms } => self.leave(id, rooms, ctx),
                 Command::Publish(publish) => self.publish(id, publish, ctx),
                 Command::History(history) => self.history(id, history, ctx),
+                Command::Read(read) => self.read(id, read, ctx),
+                Command::Typing { room } => self.typing(Some(id), room, ctx),
+                Command::Presence { room } => self.presence(id, room, ctx),
             }
         }
     }
@@ -146,8 +149,11 @@ impl Session {
                     session.fail(Some(id), &error);
                     return session.outbox.close(CloseCode::TooManySockets);
                 }
-                session.language = identity.language;
+                if std::mem::replace(&mut session.language, identity.language) != identity.language {
+                    session.speak();
+                }
                 session.hello(Some(id), &identity);
+                session.seat.listen(identity.language);
                 session.identity = Some(identity);
                 session.frame_limit.set(session.shared.limits.frame_bytes);
                 session.watch(ctx);
@@ -188,6 +194,7 @@ impl Session {
                         since: wanted.since,
                         limit: wanted.limit,
                         id,
+                        told: None,
                     };
                     let error = join_room(&shared.registry, wanted.room, join).await.err();
                     outcomes.push((wanted.room, error.map(|error| v2::error_value(language, &*error))));
@@ -265,7 +272,7 @@ impl Session {
         });
     }
 
-    fn check_publish(&self, user: UserId, text: String) -> Result<MessageBody, Box<dyn Coded>> {
+    pub(super) fn check_publish(&self, user: UserId, text: String) -> Result<MessageBody, Box<dyn Coded>> {
         if self.shared.roster.is_draining() {
             return Err(Box::new(RoomError::Unavailable));
         }
@@ -297,8 +304,87 @@ impl Session {
     }
 }
 
+impl Session {
+    fn read(&mut self, id: u64, read: v2::Read, ctx: &mut WebsocketContext<Self>) {
+        let Some(user) = self.identity.as_ref().map(|identity| identity.user) else {
+            return;
+        };
+        let (session, reply) = (self.seat.id(), self.reply_to(id));
+        if let Some(room) = self.shared.registry.live(read.room) {
+            return room.read(user, session, read.seq, reply);
+        }
+        let shared = Arc::clone(&self.shared);
+        let work = async move {
+            match shared.registry.room_for(read.room, user).await {
+                Ok(room) => room.read(user, session, read.seq, reply),
+                Err(error) => reply.fail(&error),
+            }
+        };
+        self.wait_for(ctx, work, |_, (), _| {});
+    }
+
+    /// Takes in that the client's user is writing; without an `id` not even a refusal is told.
+    pub(super) fn typing(&mut self, id: Option<u64>, room: EventId, ctx: &mut WebsocketContext<Self>) {
+        let Some(user) = self.identity.as_ref().map(|identity| identity.user) else {
+            return;
+        };
+        let reply = id.map(|id| self.reply_to(id));
+        if let Some(room) = self.shared.registry.live(room) {
+            return room.typing(user, reply);
+        }
+        // In a room that is not live nobody listens: only who asks for it is answered.
+        let Some(reply) = reply else { return };
+        let shared = Arc::clone(&self.shared);
+        let work = async move {
+            match shared.registry.room_for(room, user).await {
+                Ok(room) => room.typing(user, Some(reply)),
+                Err(error) => reply.fail(&error),
+            }
+        };
+        self.wait_for(ctx, work, |_, (), _| {});
+    }
+
+    fn presence(&mut self, id: u64, event: EventId, ctx: &mut WebsocketContext<Self>) {
+        let Some(user) = self.identity.as_ref().map(|identity| identity.user) else {
+            return;
+        };
+        let (shared, outbox, reply) = (Arc::clone(&self.shared), self.outbox.clone(), self.reply_to(id));
+        let work = async move {
+            outbox.has_room().await;
+            let company = async {
+                let room = shared.registry.room_for(event, user).await;
+                let room = room.map_err(|error| Box::new(error) as Box<dyn Coded>)?;
+                let company = room.company_of(user).await;
+                company.map_err(|error| Box::new(error) as Box<dyn Coded>)
+            };
+            match company.await {
+                Ok(users) => {
+                    let here = shared.registry.presences().of(&users).await;
+                    let frame = v2::presence_reply(reply.id(), event, &here);
+                    reply.send(frame);
+                }
+                Err(error) => reply.fail(&*error),
+            }
+        };
+        self.wait_for(ctx, work, |_, (), _| {});
+    }
+
+    /// The rooms joined so far tell this session texts in its language of now.
+    fn speak(&self) {
+        for event in &self.joined {
+            if let Some(room) = self.shared.registry.live(*event) {
+                room.speak(self.seat.id(), self.language);
+            }
+        }
+    }
+}
+
 /// Joins a room; one that was let go of, or fell, in between is asked for again.
-async fn join_room(registry: &Registry, event: EventId, join: Join) -> Result<(), Box<dyn Coded>> {
+pub(in crate::realtime) async fn join_room(
+    registry: &Registry,
+    event: EventId,
+    join: Join,
+) -> Result<(), Box<dyn Coded>> {
     let mut tries = 0;
     loop {
         let room = registry

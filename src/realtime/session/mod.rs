@@ -6,10 +6,12 @@
 //! - `socket`: the socket's bytes into frames, the outbox's into bytes.
 //! - `commands`: what a client may ask.
 //! - `deadlines`: what becomes due meanwhile.
+//! - `v1`: what of that is different for a client of version 1.
 
 mod commands;
 mod deadlines;
 mod socket;
+mod v1;
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -26,9 +28,13 @@ use actix_web_actors::ws::{self, ProtocolError, WebsocketContext};
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
+pub(super) use commands::join_room;
 pub(super) use socket::run;
 
-use self::socket::{FrameLimit, NOT_UTF8};
+use self::{
+    socket::{FrameLimit, NOT_UTF8},
+    v1::Bound,
+};
 use super::{
     limiter::PublishLimiter,
     outbox::Outbox,
@@ -39,6 +45,7 @@ use super::{
     registry::Registry,
     room::ReplyTo,
     roster::{Roster, Seat},
+    told::Progress,
 };
 use crate::{
     config,
@@ -74,6 +81,20 @@ pub struct Shared {
     pub publish_timeout: Duration,
 }
 
+/// What an upgrade hands over to its session.
+pub(super) struct Opened {
+    /// Who it is, where the upgrade said so.
+    pub(super) identity: Option<Identity>,
+    /// Language of texts until the user's own is known; of version 1 for good.
+    pub(super) language: Language,
+    /// The only way to the socket.
+    pub(super) outbox: Outbox,
+    /// The socket's place in the roster.
+    pub(super) seat: Seat,
+    /// Of version 1: the one room, which has attached the session already.
+    pub(super) bound: Option<(EventId, Progress)>,
+}
+
 /// See the module.
 struct Session {
     shared: Arc<Shared>,
@@ -88,6 +109,8 @@ struct Session {
     /// Bytes of the frames they came in, the third of each.
     queue_bytes: usize,
     waiting: bool,
+    /// The one room of a client of version 1.
+    bound: Option<Bound>,
     /// The parts of a fragmented text message.
     fragments: Option<BytesMut>,
     bytes_before_auth: usize,
@@ -100,21 +123,23 @@ struct Session {
 }
 
 impl Session {
-    fn new(
-        shared: Arc<Shared>,
-        seat: Seat,
-        outbox: Outbox,
-        identity: Option<Identity>,
-        language: Language,
-        frame_limit: FrameLimit,
-    ) -> Self {
+    fn new(shared: Arc<Shared>, opened: Opened, frame_limit: FrameLimit) -> Self {
+        let Opened {
+            identity,
+            language,
+            outbox,
+            seat,
+            bound,
+        } = opened;
         let now = Instant::now();
+        let own = identity.as_ref().filter(|_| bound.is_none());
         Self {
             shared,
             seat,
             outbox,
-            language: identity.as_ref().map_or(language, |identity| identity.language),
+            language: own.map_or(language, |identity| identity.language),
             identity,
+            bound: bound.map(|(event, told)| Bound::new(event, told)),
             joined: HashSet::new(),
             queue: VecDeque::new(),
             queue_bytes: 0,
@@ -177,10 +202,15 @@ impl Session {
     }
 
     fn text(&mut self, text: &str, ctx: &mut WebsocketContext<Self>) {
+        if self.bound.is_some() {
+            return self.hear_version_1(text, ctx);
+        }
         let decoded = v2::decode(text);
         match (decoded.id, decoded.command) {
             (Some(id), Ok(command)) => self.accept(id, command, text.len(), ctx),
             (id, Err(error)) => self.fail(id, &error),
+            // Commands without an id are not queued: nobody waits for them.
+            (None, Ok(Command::Typing { room })) => self.typing(None, room, ctx),
             (None, Ok(_)) => {}
         }
     }
@@ -190,8 +220,9 @@ impl Actor for Session {
     type Context = WebsocketContext<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(identity) = &self.identity {
+        if let Some(identity) = self.identity.as_ref().filter(|_| self.bound.is_none()) {
             self.hello(None, identity);
+            self.seat.listen(identity.language);
         }
         let outbox = self.outbox.clone();
         let ended = async move { outbox.ended().await };
@@ -203,6 +234,7 @@ impl Actor for Session {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
+        self.leave_version_1();
         for room in self.joined.drain() {
             self.shared.registry.leave(room, self.seat.id());
         }
@@ -219,7 +251,8 @@ impl Actor for Session {
 
 impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
     fn handle(&mut self, message: Result<ws::Message, ProtocolError>, ctx: &mut Self::Context) {
-        if self.closing {
+        // A frame that was ready in the moment of the close is behind it all the same.
+        if self.closing || self.outbox.closed().is_some() {
             return;
         }
         self.heard = Instant::now();
@@ -236,6 +269,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for Session {
             Ok(ws::Message::Continuation(item)) => self.fragment(item, ctx),
             Ok(ws::Message::Close(_)) => self.outbox.close(CloseCode::Normal),
             Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
+            Ok(ws::Message::Binary(_)) if self.bound.is_some() => {}
             // Such a frame would also be more than it may send.
             Err(ProtocolError::Overflow) if self.identity.is_none() => {
                 self.outbox.close(CloseCode::NotAuthenticated);
@@ -261,7 +295,14 @@ impl Session {
                 self.fragments = Some(BytesMut::new());
                 (part, false)
             }
-            Item::FirstBinary(_) => return self.outbox.close(CloseCode::Broken),
+            Item::FirstBinary(part) => {
+                let Some(bound) = &mut self.bound else {
+                    return self.outbox.close(CloseCode::Broken);
+                };
+                bound.begin_binary();
+                self.fragments = Some(BytesMut::new());
+                (part, false)
+            }
             Item::Continue(part) => (part, false),
             Item::Last(part) => (part, true),
         };
@@ -274,6 +315,9 @@ impl Session {
         whole.extend_from_slice(&part);
         if last {
             let whole = self.fragments.take().unwrap_or_default();
+            if self.bound.as_mut().is_some_and(Bound::end_binary) {
+                return;
+            }
             match std::str::from_utf8(&whole) {
                 Ok(text) => self.text(text, ctx),
                 Err(_) => self.outbox.close(CloseCode::InvalidUtf8),

@@ -18,25 +18,16 @@ use bytestring::ByteString;
 use futures_util::{Stream, StreamExt as _};
 use tokio::net::{TcpStream, tcp::OwnedReadHalf};
 
-use super::{Session, Shared};
-use crate::{i18n::Language, ports::Identity, realtime::outbox::Outbox};
+use super::{Opened, Session, Shared};
 
 /// Bytes taken from the socket in one go.
 const READ_BYTES: usize = 4_096;
 
 /// Runs a session over `socket`, of which `read` was read already. Returns when the socket is done with.
-pub(in crate::realtime) async fn run(
-    shared: Arc<Shared>,
-    socket: TcpStream,
-    read: BytesMut,
-    identity: Option<Identity>,
-    language: Language,
-    outbox: Outbox,
-    seat: crate::realtime::roster::Seat,
-) {
+pub(in crate::realtime) async fn run(shared: Arc<Shared>, socket: TcpStream, read: BytesMut, opened: Opened) {
     let (incoming, outgoing) = socket.into_split();
     let limits = &shared.limits;
-    let limit = FrameLimit::new(if identity.is_some() {
+    let limit = FrameLimit::new(if opened.identity.is_some() {
         limits.frame_bytes
     } else {
         limits.auth_bytes
@@ -50,7 +41,8 @@ pub(in crate::realtime) async fn run(
         ended: false,
     };
     let stall = limits.outbox_stall;
-    let session = Session::new(shared, seat, outbox.clone(), identity, language, limit);
+    let outbox = opened.outbox.clone();
+    let session = Session::new(shared, opened, limit);
     let mut control = Box::pin(WebsocketContext::with_factory(
         futures_util::stream::pending(),
         |ctx| {

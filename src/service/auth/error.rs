@@ -212,3 +212,23 @@ impl Coded for AuthenticateError {
         }
     }
 }
+
+/// Why a session was not ended from afar.
+#[derive(Debug, thiserror::Error)]
+pub enum EndSignInError {
+    /// The user has no such session, or not any more.
+    #[error("the user has no such session")]
+    Unknown,
+    /// The store did not do its part.
+    #[error(transparent)]
+    Store(#[from] SqlError),
+}
+
+impl Coded for EndSignInError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown => ErrorCode::NotFound,
+            Self::Store(error) => error.code(),
+        }
+    }
+}

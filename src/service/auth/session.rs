@@ -1,11 +1,10 @@
 //! What a token is worth after it was given.
 
-use std::{collections::HashSet, net::IpAddr, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use diesel_async::AsyncConnection;
 use uuid::Uuid;
 
-use super::{Auth, AuthenticateError, Identity, SignedIn, Tokens, sign_in::refresh_token_hash};
+use super::{Auth, AuthenticateError, EndSignInError, Identity, SignInRow};
 use crate::{
     adapters::sql::{
         SqlError,
@@ -19,8 +18,12 @@ use crate::{
 /// revoked. Existing clients of version 1 make a few more requests after they signed
 /// out. Refresh tokens and sockets end at once.
 const LOGOUT_GRACE: Duration = Duration::from_secs(60);
-/// The longest refresh token that is looked at, in bytes; ours have 43.
-const MAX_REFRESH_BYTES: usize = 128;
+
+/// When a session must have been revoked so that at `now` it has no grace left.
+pub(super) fn before_grace(now: Micros) -> Micros {
+    let grace = i64::try_from(LOGOUT_GRACE.as_micros()).unwrap_or(i64::MAX);
+    Micros(now.0.saturating_sub(grace))
+}
 
 impl Auth {
     /// Who bears this access token of a request.
@@ -64,47 +67,6 @@ impl Auth {
         })
     }
 
-    /// Gives another access token for a refresh token, which stays as it is and counts
-    /// for the whole of its life anew: existing clients keep only the first one.
-    ///
-    /// # Errors
-    /// [`AuthenticateError::Token`]: unknown, expired, or its session was revoked.
-    #[tracing::instrument(name = "refresh", skip_all)]
-    pub async fn refresh(&self, refresh_token: &str, addr: IpAddr) -> Result<SignedIn, AuthenticateError> {
-        self.limit_sign_ins(addr).await?;
-        if refresh_token.len() > MAX_REFRESH_BYTES {
-            return Err(TokenError::Invalid.into());
-        }
-        let hash = refresh_token_hash(refresh_token);
-        let now = self.now();
-        let mut conn = self.0.parts.sql.get().await?;
-        let (user, session) = conn
-            .transaction(async |conn| {
-                let token = sessions::by_token(conn, &hash)
-                    .await?
-                    .ok_or(TokenError::Invalid)?;
-                let SessionState { revoked_at, user } = token.state;
-                if revoked_at.is_some() || !user.is_active() {
-                    return Err(TokenError::Invalid.into());
-                }
-                if token.expires_at <= now {
-                    return Err(TokenError::Expired.into());
-                }
-                let expires_at = now.plus(self.0.config.refresh_expiry);
-                sessions::slide(conn, &hash, token.session, expires_at, now).await?;
-                Ok::<_, AuthenticateError>((user, token.session))
-            })
-            .await?;
-        let life = self.0.config.access_expiry;
-        let access = self.0.tokens.mint(user.id, session, life)?;
-        Ok(SignedIn {
-            user,
-            session,
-            is_new: false,
-            tokens: Tokens::new(access, refresh_token.to_owned(), life),
-        })
-    }
-
     /// Ends the session that `identity` stands in: its refresh tokens and its sockets at
     /// once, its access tokens after 60 s. Other sessions of the user go on. Repeating
     /// it changes nothing.
@@ -124,6 +86,41 @@ impl Auth {
             );
             (self.0.parts.on_revoked)(identity.session);
         }
+        Ok(())
+    }
+
+    /// The sessions in which `identity`'s user is signed in, the last used first; at most 100.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn sign_ins(&self, identity: &Identity) -> Result<Vec<SignInRow>, SqlError> {
+        let mut conn = self.0.parts.sql.get().await?;
+        sessions::of_user(&mut conn, identity.user.id).await
+    }
+
+    /// Ends one of the sessions of `identity`'s user, from afar: its refresh tokens and its
+    /// sockets at once, its access tokens after 60 s.
+    ///
+    /// # Errors
+    /// [`EndSignInError::Unknown`]: the user has no such session, or not any more.
+    #[tracing::instrument(name = "end_sign_in", skip_all, fields(session.id = %session))]
+    pub async fn end_sign_in(&self, identity: &Identity, session: Uuid) -> Result<(), EndSignInError> {
+        let mut conn = self.0.parts.sql.get().await?;
+        let user = identity.user.id;
+        let now = self.now();
+        // Another device is ended because it is not in one's hands: no last requests for it.
+        let at = if session == identity.session {
+            now
+        } else {
+            before_grace(now)
+        };
+        let ended = sessions::revoke_own(&mut conn, user, session, at).await?;
+        drop(conn);
+        if !ended {
+            return Err(EndSignInError::Unknown);
+        }
+        tracing::info!(user.id = user.0, "user {user} ended a session");
+        (self.0.parts.on_revoked)(session);
         Ok(())
     }
 

@@ -41,7 +41,7 @@ impl Auth {
         let phone = self.unproven(phone, caller).await?;
         let name = name.map(UserName::parse).transpose()?;
         let mut conn = self.0.parts.sql.get().await?;
-        let life = self.0.config.v1_access_expiry;
+        let life = Some(self.0.config.v1_access_expiry);
         self.sign_up_or_in(&mut conn, &phone, name, caller, life).await
     }
 
@@ -54,7 +54,7 @@ impl Auth {
     pub async fn login(&self, phone: &str, caller: &Caller) -> Result<SignedIn, SignInError> {
         let phone = self.unproven(phone, caller).await?;
         let mut conn = self.0.parts.sql.get().await?;
-        let life = self.0.config.v1_access_expiry;
+        let life = Some(self.0.config.v1_access_expiry);
         conn.transaction(async |conn| {
             let user = users::by_phone(conn, &phone)
                 .await?
@@ -73,20 +73,21 @@ impl Auth {
         Ok(Phone::parse(phone, &self.0.config.default_region)?)
     }
 
-    /// The user of `phone`, made if there is none, in a new session.
+    /// The user of `phone`, made if there is none, in a new session whose access tokens
+    /// live for `life`, by default for as long as the configuration says.
     pub(super) async fn sign_up_or_in(
         &self,
         conn: &mut Conn,
         phone: &Phone,
         name: Option<UserName>,
         caller: &Caller,
-        life: Duration,
+        life: Option<Duration>,
     ) -> Result<SignedIn, SignInError> {
         let name = name.unwrap_or_else(|| UserName::from_phone(phone));
         let new = users::NewUser {
             phone,
             name: &name,
-            language: caller.language.as_str(),
+            language: caller.language.unwrap_or_default().as_str(),
             at: self.now(),
         };
         conn.transaction(async |conn| {
@@ -111,9 +112,11 @@ impl Auth {
         user: User,
         is_new: bool,
         caller: &Caller,
-        life: Duration,
+        life: Option<Duration>,
     ) -> Result<SignedIn, SignInError> {
-        if !user.is_active() {
+        // A code that never changes and that others know must open nothing but a plain account.
+        let is_unsafe = user.role.is_admin() && self.0.review.is_some() && self.0.review == user.phone;
+        if !user.is_active() || is_unsafe {
             return Err(SignInError::NotActive);
         }
         let now = self.now();
@@ -132,11 +135,12 @@ impl Auth {
             client: client.as_deref(),
             token_hash: &refresh_token_hash(&refresh),
             token_expires_at: now.plus(self.0.config.refresh_expiry),
+            access_life: life,
             at: now,
         };
         sessions::insert(conn, new).await?;
-        let long_expired = Micros(now.0.saturating_sub(EXPIRED_KEPT));
-        sessions::forget_expired(conn, user.id, long_expired).await?;
+        sessions::forget_expired(conn, user.id, long_expired(now)).await?;
+        let life = life.unwrap_or(self.0.config.access_expiry);
         let access = self.0.tokens.mint(user.id, session, life)?;
         tracing::info!(user.id = user.id.0, session.id = %session, is_new, "user {} signed in", user.id);
         Ok(SignedIn {
@@ -146,6 +150,11 @@ impl Auth {
             tokens: Tokens::new(access, refresh, life),
         })
     }
+}
+
+/// Before when a refresh token must have expired to be forgotten at `now`.
+pub(super) fn long_expired(now: Micros) -> Micros {
+    Micros(now.0.saturating_sub(EXPIRED_KEPT))
 }
 
 /// 256 random bits.

@@ -47,14 +47,20 @@ pub(in crate::service) async fn apply<E: From<Denied> + From<SqlError>>(
         changes,
     } = step(&before, &taking_part, actor, ask, now)?;
     if changes.is_empty() {
-        return Ok(Outcome { event: before, changes });
+        return Ok(Outcome {
+            event: before,
+            changes,
+        });
     }
     after.fact_no = before.fact_no + changes.len() as u64;
     after.updated_at = now;
     sql::events::save(conn, &after).await?;
     save_participants(conn, event, &taking_part, &now_taking_part, now).await?;
     record(conn, &after, now, &changes).await?;
-    Ok(Outcome { event: after, changes })
+    Ok(Outcome {
+        event: after,
+        changes,
+    })
 }
 
 async fn save_participants(

@@ -4,26 +4,47 @@
 //! are checked against the event as nobody else can change it any more, then rows change
 //! and the facts are written. The room appends them to its log afterwards.
 
+mod answer;
 mod change;
+mod due;
+mod expected;
+mod fields;
+mod history;
 mod new;
+mod once;
+mod pages;
 #[cfg(test)]
 pub(crate) mod tests;
+mod update;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use diesel_async::{AsyncConnection, TransactionManager};
 
-pub use self::new::CreateEvent;
-pub(super) use self::change::{apply, changed};
-use super::problems::Problems;
+pub(super) use self::{
+    change::{apply, changed},
+    expected::check as check_expected,
+};
+pub use self::{
+    due::Fallen,
+    expected::{Expected, Stale},
+    history::{FactView, HistoryPage, WhichFacts},
+    new::CreateEvent,
+    once::Creation,
+    pages::{EventsPage, ParticipantsPage},
+    update::UpdateEvent,
+};
+use super::{idempotency::KeyReused, problems::Problems};
 use crate::{
-    adapters::sql::{self, Conn, Snapshots, Sql, SqlError, participants, participants::TakingPart},
+    adapters::sql::{
+        self, Conn, Snapshots, Sql, SqlError, events::Start, participants, participants::TakingPart,
+    },
     domain::{
         event::{Action, Denied, Event, EventStatus, Participant, REASON_CHARS, life::Ask, may},
         fact::Change,
         id::{EventId, UserId},
-        time::Clock,
-        view::{EventView, event_view},
+        time::{Clock, Micros},
+        view::{EventView, PersonView, event_view},
     },
     error::{Coded, ErrorCode},
 };
@@ -40,6 +61,20 @@ pub enum EventsError {
     /// Values break rules.
     #[error(transparent)]
     Invalid(#[from] Problems),
+    /// The event is in another state than its changer has seen.
+    #[error(transparent)]
+    Stale(#[from] Stale),
+    /// The host confirms by hand what its rule does not confirm yet.
+    #[error("{needed} acceptances are missing")]
+    Missing {
+        /// Who has not accepted, in the order in which they came.
+        missing: Vec<PersonView>,
+        /// How many acceptances the rule still needs.
+        needed: u32,
+    },
+    /// The idempotency key was used for another request.
+    #[error(transparent)]
+    KeyReused(#[from] KeyReused),
     /// The host's account is gone.
     #[error("no such user")]
     NoUser,
@@ -59,6 +94,9 @@ impl Coded for EventsError {
         match self {
             Self::Denied(error) => error.code(),
             Self::Invalid(error) => error.code(),
+            Self::Stale(error) => error.code(),
+            Self::KeyReused(error) => error.code(),
+            Self::Missing { .. } => ErrorCode::EventState,
             Self::NoUser => ErrorCode::UserNotFound,
             Self::Sql(error) => error.code(),
         }
@@ -68,7 +106,10 @@ impl Coded for EventsError {
         match self {
             Self::Denied(error) => error.text_key(),
             Self::Invalid(error) => error.text_key(),
+            Self::Stale(error) => error.text_key(),
+            Self::KeyReused(error) => error.text_key(),
             Self::Sql(error) => error.text_key(),
+            Self::Missing { .. } => "event-missing",
             Self::NoUser => self.code().as_str(),
         }
     }
@@ -77,7 +118,13 @@ impl Coded for EventsError {
         match self {
             Self::Denied(error) => error.details(),
             Self::Invalid(error) => error.details(),
+            Self::Stale(error) => error.details(),
+            Self::KeyReused(error) => error.details(),
             Self::Sql(error) => error.details(),
+            Self::Missing { missing, needed } => serde_json::Map::from_iter([
+                ("missing".to_owned(), serde_json::json!(missing)),
+                ("needed".to_owned(), (*needed).into()),
+            ]),
             Self::NoUser => serde_json::Map::new(),
         }
     }
@@ -99,8 +146,13 @@ pub struct ListEvents {
     pub page: Option<i64>,
     /// Events of a page, 1-100; by default 100.
     pub limit: Option<i64>,
-    /// Only events in this state; a word that is no state finds nothing.
+    /// Only events in this state, or in one of these, with commas in between; a word that
+    /// is no state finds nothing.
     pub status: Option<String>,
+    /// Only events that begin at this moment or later, RFC 3339 with a zone.
+    pub from: Option<String>,
+    /// Only events that begin before this moment, RFC 3339 with a zone.
+    pub until: Option<String>,
 }
 
 /// Makes, reads and changes events.
@@ -108,41 +160,79 @@ pub struct ListEvents {
 pub struct Events {
     sql: Sql,
     clock: Clock,
+    expected: Expected,
+    participants: i64,
 }
 
 impl Events {
-    /// Events in `sql`, dated by `clock`.
+    /// Events in `sql`, dated by `clock`, of at most 1,000 participants.
     pub fn new(sql: Sql, clock: Clock) -> Self {
-        Self { sql, clock }
+        Self {
+            sql,
+            clock,
+            expected: Expected::any(),
+            participants: 1_000,
+        }
     }
 
-    /// Makes a proposed event with `host` as its first participant.
+    /// The same, of at most so many participants, the host included.
+    #[must_use]
+    pub fn of_at_most(self, participants: i64) -> Self {
+        Self { participants, ..self }
+    }
+
+    /// The same, but changing an event only if it is as `expected`; otherwise every
+    /// changing method fails with [`EventsError::Stale`].
+    pub fn only_if(&self, expected: Expected) -> Self {
+        Self {
+            expected,
+            ..self.clone()
+        }
+    }
+
+    /// As what the changing methods expect an event.
+    pub const fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
+    /// Makes a proposed event with `host` as its first participant, and with everyone whom the
+    /// host invites: all of them, or nothing is made.
     ///
     /// # Errors
     /// [`EventsError::Invalid`] with all problems, [`EventsError::NoUser`], or the store failed.
     pub async fn create(&self, host: UserId, request: CreateEvent) -> Result<Changed, EventsError> {
-        let valid = request.validate()?;
+        let valid = request.validate(self.participants, self.clock.now())?;
         let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            let zone = sql::events::zone_of(conn, host)
-                .await?
-                .ok_or(EventsError::NoUser)?;
-            let new = valid.into_new(host, zone);
-            let event = sql::events::insert(conn, &new, 1, now).await?;
-            participants::insert(conn, event.id, &Participant::host(host, now), now).await?;
-            let change = Change::EventCreated {
-                event: event.id,
-                title: event.title.clone(),
-                start_time: event.start_time,
-                end_time: event.end_time,
-                timezone: event.timezone.clone(),
-                location: event.location.clone(),
-            };
-            change::record(conn, &event, now, &[(Some(host), change)]).await?;
-            Ok(changed(conn, &event).await?)
-        })
-        .await
+        conn.transaction(async |conn| self.create_in(conn, host, valid, self.clock.now()).await)
+            .await
+    }
+
+    /// The same within the caller's transaction.
+    async fn create_in(
+        &self,
+        conn: &mut Conn,
+        host: UserId,
+        mut valid: new::ValidEvent,
+        now: Micros,
+    ) -> Result<Changed, EventsError> {
+        let zone = sql::events::zone_of(conn, host)
+            .await?
+            .ok_or(EventsError::NoUser)?;
+        let mut invited = std::mem::take(&mut valid.invited);
+        invited.remove(&host);
+        let invited = known_to(conn, host, invited).await?;
+        let new = valid.into_new(host, zone);
+        let facts = 1 + invited.len() as u64;
+        let event = sql::events::insert(conn, &new, facts, now).await?;
+        participants::insert(conn, event.id, &Participant::host(host, now), now).await?;
+        let created = Change::created(&event);
+        let mut changes = vec![(Some(host), created)];
+        for user in invited {
+            participants::insert(conn, event.id, &Participant::invited(user), now).await?;
+            changes.push((Some(host), Change::ParticipantAdded { user }));
+        }
+        change::record(conn, &event, now, &changes).await?;
+        Ok(changed(conn, &event).await?)
     }
 
     /// The event, for who takes part in it.
@@ -164,28 +254,22 @@ impl Events {
     /// of equal ones the newest first.
     ///
     /// # Errors
-    /// [`EventsError::Invalid`] for a page or limit out of range, or the store failed.
+    /// [`EventsError::Invalid`] with all problems, or the store failed.
     pub async fn list(&self, user: UserId, request: ListEvents) -> Result<Vec<EventView>, EventsError> {
         let page = request.page.unwrap_or(1);
-        let limit = request.limit.unwrap_or(MAX_PAGE);
         let mut problems = Problems::default();
         if !(1..=i64::from(i32::MAX)).contains(&page) {
             problems.note("/page", "a number from 1");
         }
-        if !(1..=MAX_PAGE).contains(&limit) {
-            problems.note("/limit", format!("a number from 1 to {MAX_PAGE}"));
-        }
+        let (limit, filter) = request.checked(&mut problems);
         problems.or(())?;
-        let status = match request.status.as_deref() {
-            None | Some("") => None,
-            Some(word) => match status_of(word) {
-                Some(status) => Some(status),
-                None => return Ok(Vec::new()),
-            },
+        let Some(filter) = filter else {
+            return Ok(Vec::new());
         };
         let mut conn = self.sql.get().await?;
         Snapshots::transaction(&mut *conn, async |conn| {
-            let events = sql::events::page_of(conn, user, status, limit, (page - 1) * limit).await?;
+            let start = Start::Offset((page - 1) * limit);
+            let events = sql::events::page_of(conn, user, &filter, start, limit).await?;
             let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
             let taking_part = participants::of_events(conn, &ids).await?;
             Ok(events.iter().map(|event| view_in(&taking_part, event)).collect())
@@ -225,11 +309,33 @@ impl Events {
         let mut conn = self.sql.get().await?;
         conn.transaction(async |conn| {
             let now = self.clock.now();
+            expected::check::<EventsError>(conn, event, actor, &self.expected).await?;
             let outcome = apply::<EventsError>(conn, event, Some(actor), ask, now).await?;
             Ok(changed(conn, &outcome.event).await?)
         })
         .await
     }
+}
+
+/// `invited` in ascending order, if `host` may put all of them into an event.
+async fn known_to(
+    conn: &mut Conn,
+    host: UserId,
+    invited: BTreeSet<UserId>,
+) -> Result<Vec<UserId>, EventsError> {
+    let invited = Vec::from_iter(invited);
+    if invited.is_empty() {
+        return Ok(invited);
+    }
+    let known = BTreeSet::from_iter(participants::acquainted(conn, host, &invited).await?);
+    let mut problems = Problems::default();
+    if !invited.iter().all(|user| known.contains(user)) {
+        problems.note(
+            "/participant_ids",
+            "only people with whom you have shared an appointment",
+        );
+    }
+    Ok(problems.or(invited)?)
 }
 
 fn checked_reason(reason: Option<String>) -> Result<Option<String>, Problems> {

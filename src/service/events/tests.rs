@@ -37,7 +37,7 @@ pub(crate) async fn facts_of(sql: &Sql, event: EventId) -> Vec<Fact> {
     history::after(&mut conn, event, 0, 10_000).await.unwrap()
 }
 
-async fn join(db: &TestDb, host: UserId, event: EventId, user: UserId) {
+pub(crate) async fn join(db: &TestDb, host: UserId, event: EventId, user: UserId) {
     let invites = Invites::new(db.sql.clone(), ticking(), 1_000, "http://localhost");
     let link = invites
         .create_link(host, event, CreateLink::default())
@@ -113,6 +113,87 @@ async fn invalid_event_is_told_every_problem_in_the_answer() {
         .map(|problem| problem["pointer"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(pointers, ["/title", "/start_time", "/end_time"]);
+}
+
+#[tokio::test]
+async fn invited_people_come_in_with_the_event_or_nothing_is_made() {
+    let (db, events, host, first) = open().await;
+    let (jun, sora) = (db.user("준").await, db.user("소라").await);
+    let stranger = db.user("낯선이").await;
+    join(&db, host, first.event.id, jun).await;
+    join(&db, host, first.event.id, sora).await;
+    let inviting = |ids: Vec<UserId>| CreateEvent {
+        participant_ids: Some(ids),
+        ..dinner()
+    };
+    for wrong in [vec![stranger], vec![jun, stranger, sora], vec![jun, UserId(99)]] {
+        let error = events.create(host, inviting(wrong)).await.unwrap_err();
+        assert_eq!(error.details()["errors"][0]["pointer"], "/participant_ids");
+    }
+    let few = events.clone().of_at_most(2);
+    let error = few.create(host, inviting(vec![jun, sora])).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ValidationError);
+    let mine = events.list(host, ListEvents::default()).await.unwrap();
+    assert_eq!(mine.len(), 1, "nothing was made");
+
+    let made = events
+        .create(host, inviting(vec![sora, host, jun, sora]))
+        .await
+        .unwrap();
+    let guests: Vec<UserId> = made
+        .event
+        .participants
+        .iter()
+        .map(|guest| guest.person.id)
+        .collect();
+    assert_eq!(
+        guests,
+        [jun, sora],
+        "in one order, each once, the host not among them"
+    );
+    assert!(
+        made.event
+            .participants
+            .iter()
+            .all(|guest| guest.answer == Answer::Pending)
+    );
+    let facts = facts_of(&db.sql, made.event.id).await;
+    assert_eq!((facts.len() as u64, made.fact_no), (3, 3));
+    assert!(facts.iter().all(|fact| fact.actor == Some(host)));
+    assert_eq!(facts[1].change, Change::ParticipantAdded { user: jun });
+    assert_eq!(facts[2].change, Change::ParticipantAdded { user: sora });
+}
+
+#[tokio::test]
+async fn confirming_too_early_names_who_is_missing() {
+    let (db, events, host, made) = open().await;
+    let id = made.event.id;
+    let (jun, sora) = (db.user("준").await, db.user("소라").await);
+    join(&db, host, id, jun).await;
+    join(&db, host, id, sora).await;
+    let error = events.confirm(host, id).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.text_key()),
+        (ErrorCode::EventState, "event-missing")
+    );
+    let expected = serde_json::json!({
+        "missing": [{ "id": jun, "name": "준" }, { "id": sora, "name": "소라" }],
+        "needed": 2,
+    });
+    assert_eq!(serde_json::Value::from(error.details()), expected);
+    let seen = events.confirm(jun, id).await.unwrap();
+    assert_eq!(seen.event.status, EventStatus::Proposed);
+    assert!(seen.event.participants[0].confirmed && !seen.event.participants[1].confirmed);
+    let seen = events
+        .answer(sora, id, true, Some(" 늦어요 ".into()))
+        .await
+        .unwrap();
+    assert_eq!(seen.event.status, EventStatus::Confirmed);
+    assert_eq!(seen.event.participants[1].reason.as_deref(), Some("늦어요"));
+    assert_eq!(events.confirm(host, id).await.unwrap().fact_no, seen.fact_no);
+    let facts = facts_of(&db.sql, id).await;
+    let names: Vec<&str> = facts[3..].iter().map(|fact| fact.change.name()).collect();
+    assert_eq!(names, ["accepted", "accepted", "confirmed"]);
 }
 
 #[tokio::test]
@@ -204,7 +285,7 @@ async fn list_is_ordered_filtered_paged_and_of_those_who_take_part_now() {
     let page = |page: i64| ListEvents {
         page: Some(page),
         limit: Some(2),
-        status: None,
+        ..ListEvents::default()
     };
     let only = |status: &str| ListEvents {
         status: Some(status.into()),
@@ -229,7 +310,7 @@ async fn list_is_ordered_filtered_paged_and_of_those_who_take_part_now() {
         let list = ListEvents {
             page: Some(page),
             limit: Some(limit),
-            status: None,
+            ..ListEvents::default()
         };
         let error = events.list(host, list).await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::ValidationError, "{page} {limit}");

@@ -9,11 +9,12 @@ use uuid::Uuid;
 use crate::{
     adapters::sql::{Snapshots, Sql, SqlError, events, history, participants, users},
     domain::{
+        event::ReadMark,
         fact::{Change, Fact, Membership, Standing},
         id::{EventId, UserId},
         time::Micros,
     },
-    ports::{FactPage, FactPlace, FactSource, RoomSnapshot, SourceError},
+    ports::{FactPage, FactPlace, FactSource, Reading, RoomSnapshot, SourceError},
 };
 
 #[cfg(test)]
@@ -152,6 +153,22 @@ impl FactSource for SqlFacts {
             Ok(())
         })
         .await
+    }
+
+    async fn mark_read(&self, event: EventId, marks: &[(UserId, ReadMark)]) -> Result<(), SourceError> {
+        let mut conn = self.sql.get().await?;
+        conn.transaction(async |conn| {
+            for (user, mark) in marks {
+                participants::mark_read(conn, event, *user, *mark).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn readings(&self, user: UserId, events: &[EventId]) -> Result<Vec<Reading>, SourceError> {
+        let mut conn = self.sql.get().await?;
+        Ok(participants::readings(&mut conn, user, events).await?)
     }
 }
 

@@ -111,7 +111,7 @@ async fn thousands_of_random_frames_leave_the_server_serving_and_the_record_whol
     witness.copy(room).assert_whole();
     let copy = witness.copy(room).clone();
     assert!(
-        copy.texts().len() > 50,
+        copy.texts().len() > 20,
         "hardly anything of the noise was a message: {:?}",
         copy.texts()
     );

@@ -28,6 +28,7 @@ pub(crate) fn config(dir: &std::path::Path) -> Config {
         ("TIMINGLE__METRICS__PORT", "0"),
         ("TIMINGLE__AUTH__PROOF", "none"),
         ("TIMINGLE__LIMITS__SIGN_INS_PER_ADDRESS", "100000"),
+        ("TIMINGLE__LIMITS__REQUESTS_PER_USER", "1000000"),
         ("TIMINGLE__DATA__DIR", dir.to_str().unwrap()),
     ];
     let env = env

@@ -1,5 +1,7 @@
 //! What every test stands on: a server, its users, their sockets.
 //!
+//! - [`api`]: every answer over HTTP against the API's description.
+//! - [`frames`]: every frame of a socket against the socket's description.
 //! - [`log`]: a log that fails on demand.
 //! - [`app`]: the real server in this process, on embedded engines in a directory of its own.
 //! - [`process`]: the real binary, which can be killed.
@@ -7,7 +9,9 @@
 //! - [`socket`]: a WebSocket of version 2, and the copy of a room that its frames make.
 //! - [`raw`]: bytes on a connection, for clients below the rules.
 
+pub(crate) mod api;
 pub(crate) mod app;
+pub(crate) mod frames;
 pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod raw;

@@ -18,13 +18,14 @@ use tokio::sync::oneshot;
 use super::{soon, until};
 
 /// What a server runs with, beside [`super::app::config`]'s own settings.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("TIMINGLE__SERVER__PORT", "0"),
     ("TIMINGLE__SERVER__WORKERS", "2"),
     ("TIMINGLE__ROOM__THREADS", "2"),
     ("TIMINGLE__METRICS__PORT", "0"),
     ("TIMINGLE__AUTH__PROOF", "none"),
     ("TIMINGLE__LIMITS__SIGN_INS_PER_ADDRESS", "100000"),
+    ("TIMINGLE__LIMITS__REQUESTS_PER_USER", "1000000"),
     ("TIMINGLE__LOG__FORMAT", "json"),
 ];
 

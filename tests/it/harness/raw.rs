@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use super::{socket::Ended, soon};
+use super::{api, socket::Ended, soon};
 
 /// Opcodes of RFC 6455.
 pub(crate) mod opcode {
@@ -163,6 +163,9 @@ impl Raw {
             assert!(self.fill().await, "cut in a body");
         }
         let body = String::from_utf8(self.read.drain(..length).collect()).unwrap();
+        if status >= 400 {
+            api::check_problem(&serde_json::from_str(&body).unwrap_or_else(|_| panic!("not JSON: {body}")));
+        }
         Answer {
             status,
             headers,

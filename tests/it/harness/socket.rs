@@ -7,13 +7,17 @@ use std::{
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest as _, protocol::CloseFrame},
 };
 
-use super::soon;
+use super::{
+    PATIENCE,
+    frames::{self, From, Wire},
+    soon,
+};
 
 /// Why no frame came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,10 @@ pub(crate) enum Ended {
 pub(crate) struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     next_id: u64,
+    /// Which messages of the socket's description it has sent and read.
+    pub(crate) seen: BTreeSet<&'static str>,
+    /// Commands that are not answered yet.
+    asked: BTreeMap<u64, Value>,
     /// Pushes read while a reply was waited for.
     pushes: VecDeque<Value>,
     /// What this socket knows of each room it joined.
@@ -120,6 +128,8 @@ impl Socket {
         Ok(Self {
             stream,
             next_id: 1,
+            seen: BTreeSet::new(),
+            asked: BTreeMap::new(),
             pushes: VecDeque::new(),
             copies: BTreeMap::new(),
         })
@@ -156,6 +166,8 @@ impl Socket {
             match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => {
                     let frame: Value = serde_json::from_str(&text).unwrap();
+                    self.seen.insert(frames::check(Wire::V2, From::Server, &frame));
+                    self.accepted(&frame);
                     self.note(&frame);
                     return Ok(frame);
                 }
@@ -177,11 +189,37 @@ impl Socket {
         }
     }
 
+    /// Keeps what was asked until it is answered.
+    fn ask_for(&mut self, id: u64, command: Value) {
+        // The one command that is not answered.
+        if command.get("typing").is_some() {
+            self.seen
+                .extend(frames::matching(Wire::V2, From::Client, &command));
+        } else {
+            self.asked.insert(id, command);
+        }
+    }
+
+    /// Fails when the server has done what the description does not know.
+    fn accepted(&mut self, reply: &Value) {
+        if reply.get("push").is_some() {
+            return;
+        }
+        let asked = reply["id"].as_u64().and_then(|id| self.asked.remove(&id));
+        if let Some(asked) = asked.filter(|_| reply.get("error").is_none()) {
+            self.seen.insert(frames::check(Wire::V2, From::Client, &asked));
+        }
+    }
+
     /// Keeps the copies, and fails on any push out of order.
     fn note(&mut self, frame: &Value) {
         let Some(room) = frame["room"].as_i64() else {
             return;
         };
+        if frame["push"] == "read" && !self.copies.contains_key(&room) {
+            // One's own mark is told whether one has joined or not.
+            return;
+        }
         let copy = self.copies.entry(room).or_default();
         assert!(
             !copy.removed || frame["push"] == "joined",
@@ -220,7 +258,9 @@ impl Socket {
     pub(crate) async fn post(&mut self, name: &str, arguments: Value) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        self.text(&json!({ "id": id, name: arguments }).to_string()).await;
+        let frame = json!({ "id": id, name: arguments });
+        self.text(&frame.to_string()).await;
+        self.ask_for(id, frame);
         id
     }
 
@@ -228,20 +268,31 @@ impl Socket {
     pub(crate) async fn try_post(&mut self, name: &str, arguments: Value) -> Option<u64> {
         let id = self.next_id;
         self.next_id += 1;
-        let sent = self
-            .try_send(Message::text(json!({ "id": id, name: arguments }).to_string()))
-            .await;
+        let frame = json!({ "id": id, name: arguments });
+        let sent = self.try_send(Message::text(frame.to_string())).await;
+        self.ask_for(id, frame);
         sent.then_some(id)
     }
 
     /// Reads up to the reply with this id.
     pub(crate) async fn reply(&mut self, id: u64) -> Value {
+        self.first_reply(&[id]).await
+    }
+
+    /// Reads up to the first reply with one of these ids; fails on any other.
+    pub(crate) async fn first_reply(&mut self, ids: &[u64]) -> Value {
+        // As a whole: other frames that keep coming must not make it wait for ever.
+        let give_up = Instant::now() + 3 * PATIENCE;
         loop {
             let frame = self.frame().await.unwrap();
             if frame.get("push").is_some() {
+                assert!(Instant::now() < give_up, "no reply to {ids:?}, only pushes");
                 self.pushes.push_back(frame);
             } else {
-                assert_eq!(frame["id"], id, "{frame}");
+                assert!(
+                    frame["id"].as_u64().is_some_and(|id| ids.contains(&id)),
+                    "{frame}"
+                );
                 return frame;
             }
         }
@@ -249,6 +300,7 @@ impl Socket {
 
     /// The next push of this name; others before it are skipped.
     pub(crate) async fn push(&mut self, name: &str) -> Value {
+        let give_up = Instant::now() + 3 * PATIENCE;
         loop {
             let frame = match self.pushes.pop_front() {
                 Some(frame) => frame,
@@ -257,7 +309,15 @@ impl Socket {
             if frame["push"] == name {
                 return frame;
             }
+            assert!(Instant::now() < give_up, "no push {name}, only others");
         }
+    }
+
+    /// Every push that came so far; of `room`, all that it had told by now.
+    pub(crate) async fn heard(&mut self, room: i64) -> Vec<Value> {
+        // Answered by the room, down the same path as its pushes.
+        self.ask("history", json!({ "room": room, "limit": 1 })).await;
+        self.pushes.drain(..).collect()
     }
 
     /// Joins a room from its start, or goes on where this socket's copy ends.

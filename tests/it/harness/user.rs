@@ -8,7 +8,7 @@ use std::{
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::Socket;
+use super::{Socket, api};
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -21,7 +21,22 @@ pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) token: String,
     pub(crate) refresh_token: String,
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
+}
+
+/// All that a call is answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// A header's value; nothing when it is missing.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
 }
 
 impl User {
@@ -41,8 +56,10 @@ impl User {
             .send()
             .await
             .unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
-        Self::of(address, name, phone, &answer.json().await.unwrap())
+        let (status, _, body) = api::checked(&Method::POST, answer).await.unwrap();
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert!(status.is_success(), "{answer}");
+        Self::of(address, name, phone, &answer)
     }
 
     /// Whoever this answer to a sign-in is for.
@@ -70,18 +87,49 @@ impl User {
         path: &str,
         body: Option<Value>,
     ) -> reqwest::Result<(StatusCode, Value)> {
+        let answer = self.exchange(method, path, &[], body).await?;
+        Ok((answer.status, answer.body))
+    }
+
+    /// One call with these headers, and all that is answered.
+    pub(crate) async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        self.exchange(method, path, headers, body).await.unwrap()
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> reqwest::Result<Answer> {
         let mut request = self
             .client
-            .request(method, format!("http://{}/api/v1{path}", self.address))
-            .header("accept-language", "en")
+            .request(method.clone(), format!("http://{}/api/v1{path}", self.address))
             .bearer_auth(&self.token);
+        if headers.iter().all(|(name, _)| *name != "accept-language") {
+            request = request.header("accept-language", "en");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await?;
-        let status = answer.status();
-        let bytes = answer.bytes().await?;
-        Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+        let (status, headers, bytes) = api::checked(&method, request.send().await?).await?;
+        let bytes = bytes.to_vec();
+        Ok(Answer {
+            status,
+            headers,
+            body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+            bytes,
+        })
     }
 
     async fn done(&self, method: Method, path: &str, body: Option<Value>) -> Value {

@@ -60,6 +60,11 @@ async fn recorded(log: &SqliteLog, event: EventId) -> (RoomId, Head) {
             end_time: Micros(1_790_103_600_000_000),
             timezone: "Asia/Seoul".into(),
             location: None,
+            description: None,
+            quorum: None,
+            confirm_by: None,
+            on_deadline: None,
+            change_limit: None,
         },
     };
     let mut entries = vec![tip.seal(created.draft(), at, [1; 16])];

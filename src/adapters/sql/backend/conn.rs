@@ -22,9 +22,11 @@ use super::{Common, blocking::Blocking, row::AnyRow, statement::Statement};
 pub(super) type PgConn = AsyncPgConnection;
 pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection, Blocking>;
 
-/// Settings of every SQLite connection. FULL, because what was committed is acknowledged.
+/// Settings of every SQLite connection. FULL, because what was committed is acknowledged;
+/// secure, because a name or a number that was taken off a row must not stay in its page.
 const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
-                            PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+                            PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                            PRAGMA secure_delete = ON;";
 
 /// A connection to PostgreSQL or SQLite, whichever its URL named.
 ///

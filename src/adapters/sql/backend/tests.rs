@@ -353,6 +353,10 @@ async fn what_is_committed_is_on_disk_and_references_count() {
         pragma(&mut conn, "select timeout from pragma_busy_timeout").await,
         5_000
     );
+    assert_eq!(
+        pragma(&mut conn, "select secure_delete from pragma_secure_delete").await,
+        1
+    );
     let mode = diesel::dsl::sql::<diesel::sql_types::Text>("select journal_mode from pragma_journal_mode");
     assert_eq!(mode.get_result::<String>(&mut conn).await.unwrap(), "wal");
 }

@@ -186,11 +186,13 @@ pub fn step(
 
 /// How many acceptances the rule still needs; 0 means that it is met.
 ///
-/// A host alone meets no rule by being alone: [`Step::settle`] never confirms that, only the
+/// A host alone meets no rule by being alone: `settle` never confirms that, only the
 /// host's own hand does.
 pub fn needed(rule: &Rule, participants: &[Participant]) -> u32 {
     let count = |wanted: bool| {
-        let found = participants.iter().filter(|one| (one.answer == Answer::Accepted) == wanted);
+        let found = participants
+            .iter()
+            .filter(|one| (one.answer == Answer::Accepted) == wanted);
         u32::try_from(found.count()).unwrap_or(u32::MAX)
     };
     match rule.confirm {
@@ -213,7 +215,12 @@ impl Step {
         let missing = missing(&self.participants);
         self.note(None, Change::DeadlinePassed { missing });
         if self.event.rule.on_deadline == OnDeadline::Cancel {
-            self.end(EventStatus::Canceled, None, Change::Canceled { reason: None }, now);
+            self.end(
+                EventStatus::Canceled,
+                None,
+                Change::Canceled { reason: None },
+                now,
+            );
         }
     }
 
@@ -225,7 +232,12 @@ impl Step {
 
     fn orphan(&mut self, actor: Option<UserId>, now: Micros) {
         if !self.event.status.is_final() {
-            self.end(EventStatus::Canceled, actor, Change::Canceled { reason: None }, now);
+            self.end(
+                EventStatus::Canceled,
+                actor,
+                Change::Canceled { reason: None },
+                now,
+            );
         }
     }
 
@@ -239,13 +251,21 @@ impl Step {
         let Some(user) = actor else {
             return Err(Denied::Unknown);
         };
+        let end_time = self.event.end_time;
         let one = self.find(user).ok_or(Denied::Unknown)?;
         if one.role == Role::Host {
             return if accept { Ok(()) } else { Err(Denied::HostStays) };
         }
-        let answer = if accept { Answer::Accepted } else { Answer::Declined };
-        if one.answer == answer && one.reason == reason {
+        let answer = if accept {
+            Answer::Accepted
+        } else {
+            Answer::Declined
+        };
+        if one.answer == answer && (reason.is_none() || one.reason == reason) {
             return Ok(());
+        }
+        if now >= end_time {
+            return Err(Denied::Over);
         }
         let withdrawn = one.answer == Answer::Accepted && !accept;
         one.answer = answer;
@@ -284,13 +304,7 @@ impl Step {
         Ok(())
     }
 
-    fn go(
-        &mut self,
-        actor: Option<UserId>,
-        user: UserId,
-        change: Change,
-        now: Micros,
-    ) -> Result<(), Denied> {
+    fn go(&mut self, actor: Option<UserId>, user: UserId, change: Change, now: Micros) -> Result<(), Denied> {
         let place = self.participants.iter().position(|one| one.user == user);
         let Some(place) = place.filter(|place| self.participants[*place].role != Role::Host) else {
             return Err(Denied::NotParticipant);
@@ -362,7 +376,11 @@ impl Step {
 
     fn update(&mut self, actor: Option<UserId>, update: Update, now: Micros) -> Result<(), Denied> {
         let old = self.event.clone();
-        if update.change_limit.is_some_and(|limit| limit != old.rule.change_limit) && old.course.was_confirmed {
+        if update
+            .change_limit
+            .is_some_and(|limit| limit != old.rule.change_limit)
+            && old.course.was_confirmed
+        {
             return Err(Denied::LimitStands);
         }
         let event = &mut self.event;

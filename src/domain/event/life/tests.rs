@@ -3,9 +3,7 @@ use uuid::Uuid;
 
 use super::{Ask, Step, Update, needed, step};
 use crate::domain::{
-    event::{
-        Answer, ConfirmRule, Course, Denied, Event, EventStatus, OnDeadline, Participant, Role, Rule,
-    },
+    event::{Answer, ConfirmRule, Course, Denied, Event, EventStatus, OnDeadline, Participant, Role, Rule},
     fact::{Change, UnconfirmCause},
     id::{EventId, RoomId, UserId},
     time::Micros,
@@ -60,7 +58,8 @@ impl Story {
         } = step(&self.event, &self.participants, actor, ask, Micros(now))?;
         self.event = event;
         self.participants = participants;
-        self.record.extend(changes.iter().map(|(_, change)| change.name()));
+        self.record
+            .extend(changes.iter().map(|(_, change)| change.name()));
         Ok(())
     }
 
@@ -87,7 +86,10 @@ fn everyone_has_to_accept_and_then_it_is_confirmed_by_itself() {
     assert_eq!(story.event.status, EventStatus::Proposed);
     assert_eq!(
         story.ask(HOST, Ask::Confirm, 11),
-        Err(Denied::Missing { missing: vec![JUN], needed: 1 })
+        Err(Denied::Missing {
+            missing: vec![JUN],
+            needed: 1
+        })
     );
     story.answer(JUN, true, 12).unwrap();
     assert_eq!(story.event.status, EventStatus::Confirmed);
@@ -99,8 +101,25 @@ fn everyone_has_to_accept_and_then_it_is_confirmed_by_itself() {
 }
 
 #[test]
+fn answers_can_be_given_and_changed_until_the_event_ends() {
+    let mut story = Story::new(Rule::default(), &[MINA, JUN]);
+    story.answer(MINA, true, 10).unwrap();
+    story.answer(MINA, false, 1_500).unwrap();
+    story.answer(MINA, true, 1_999).unwrap();
+    assert_eq!(story.answer(JUN, true, 2_000), Err(Denied::Over));
+    assert_eq!(story.answer(MINA, false, 2_000), Err(Denied::Over));
+    // What is so already is no change.
+    story.answer(MINA, true, 2_001).unwrap();
+    assert_eq!(story.event.status, EventStatus::Proposed);
+    assert_eq!(story.record, ["accepted", "declined", "accepted"]);
+}
+
+#[test]
 fn quorum_counts_the_host() {
-    let rule = Rule { confirm: ConfirmRule::Quorum(2), ..Rule::default() };
+    let rule = Rule {
+        confirm: ConfirmRule::Quorum(2),
+        ..Rule::default()
+    };
     let mut story = Story::new(rule, &[MINA, JUN]);
     story.answer(JUN, false, 5).unwrap();
     story.answer(MINA, true, 6).unwrap();
@@ -165,16 +184,32 @@ fn time_and_place_ask_again_and_words_do_not() {
 
 #[test]
 fn changes_after_confirmation_are_counted_and_limited() {
-    let rule = Rule { change_limit: Some(1), ..Rule::default() };
+    let rule = Rule {
+        change_limit: Some(1),
+        ..Rule::default()
+    };
     let mut story = Story::new(rule, &[MINA]);
     story.update(place("a"), 3).unwrap();
-    assert_eq!(story.event.changes_left(), Some(1), "before the confirmation changes are free");
+    assert_eq!(
+        story.event.changes_left(),
+        Some(1),
+        "before the confirmation changes are free"
+    );
     story.answer(MINA, true, 5).unwrap();
     story.update(place("b"), 6).unwrap();
-    assert_eq!(story.update(place("c"), 7), Err(Denied::NoChangesLeft { limit: 1 }));
-    let raised = Update { change_limit: Some(None), ..Update::default() };
+    assert_eq!(
+        story.update(place("c"), 7),
+        Err(Denied::NoChangesLeft { limit: 1 })
+    );
+    let raised = Update {
+        change_limit: Some(None),
+        ..Update::default()
+    };
     assert_eq!(story.update(raised, 8), Err(Denied::LimitStands));
-    let words = Update { title: Some("x".into()), ..Update::default() };
+    let words = Update {
+        title: Some("x".into()),
+        ..Update::default()
+    };
     story.update(words, 9).unwrap();
 }
 
@@ -182,9 +217,17 @@ fn changes_after_confirmation_are_counted_and_limited() {
 fn deadline_strikes_once_and_does_what_the_rule_says() {
     for (on_deadline, status, facts) in [
         (OnDeadline::Stay, EventStatus::Proposed, &["deadline_passed"][..]),
-        (OnDeadline::Cancel, EventStatus::Canceled, &["deadline_passed", "canceled"]),
+        (
+            OnDeadline::Cancel,
+            EventStatus::Canceled,
+            &["deadline_passed", "canceled"],
+        ),
     ] {
-        let rule = Rule { confirm_by: Some(Micros(500)), on_deadline, ..Rule::default() };
+        let rule = Rule {
+            confirm_by: Some(Micros(500)),
+            on_deadline,
+            ..Rule::default()
+        };
         let mut story = Story::new(rule, &[MINA, JUN]);
         story.ask(HOST, Ask::Due, 499).unwrap();
         assert!(story.record.is_empty());
@@ -203,8 +246,14 @@ fn deadline_counts_although_nobody_looked_at_it_in_time() {
         ..Rule::default()
     };
     let mut story = Story::new(rule, &[MINA]);
-    assert_eq!(story.answer(MINA, true, 500), Err(Denied::State(EventStatus::Canceled)));
-    assert!(story.record.is_empty(), "a refused step leaves what is due to its own transaction");
+    assert_eq!(
+        story.answer(MINA, true, 500),
+        Err(Denied::State(EventStatus::Canceled))
+    );
+    assert!(
+        story.record.is_empty(),
+        "a refused step leaves what is due to its own transaction"
+    );
     story.answer(MINA, true, 499).unwrap();
     assert_eq!(story.event.status, EventStatus::Confirmed);
 }
@@ -221,7 +270,10 @@ fn deadline_that_passed_while_it_was_confirmed_does_not_strike_later() {
     story.update(place("b"), 600).unwrap();
     story.ask(HOST, Ask::Due, 700).unwrap();
     assert_eq!(story.event.status, EventStatus::Proposed);
-    let later = Update { confirm_by: Some(Some(Micros(800))), ..Update::default() };
+    let later = Update {
+        confirm_by: Some(Some(Micros(800))),
+        ..Update::default()
+    };
     story.update(later, 700).unwrap();
     story.ask(HOST, Ask::Due, 800).unwrap();
     assert_eq!(story.event.status, EventStatus::Canceled);
@@ -238,10 +290,15 @@ fn done_by_itself_only_if_it_was_confirmed_before_its_end() {
     assert_eq!(story.event.status, EventStatus::Done);
     assert_eq!(story.record, ["accepted", "confirmed", "done"]);
 
-    let mut story = Story::new(Rule::default(), &[MINA]);
-    story.answer(MINA, true, 2_001).unwrap();
+    let mut story = Story::new(Rule::default(), &[MINA, JUN]);
+    story.answer(MINA, true, 10).unwrap();
+    story.ask(HOST, Ask::Remove(JUN), 2_001).unwrap();
     story.ask(HOST, Ask::Due, 5_000).unwrap();
-    assert_eq!(story.event.status, EventStatus::Confirmed, "confirmed only after its end");
+    assert_eq!(
+        story.event.status,
+        EventStatus::Confirmed,
+        "confirmed only after its end"
+    );
     story.ask(HOST, Ask::Finish, 5_001).unwrap();
     assert_eq!(story.event.status, EventStatus::Done);
 }

@@ -45,6 +45,18 @@ pub enum Command {
     Publish(Publish),
     /// Read a page of a record.
     History(History),
+    /// Say up to where the record was read.
+    Read(Read),
+    /// Say that one is writing; the only command that may lack an id.
+    Typing {
+        /// The room, by its event's number.
+        room: EventId,
+    },
+    /// Ask who is here.
+    Presence {
+        /// The room, by its event's number.
+        room: EventId,
+    },
 }
 
 /// `join {rooms: [...]}`
@@ -110,6 +122,20 @@ pub enum Window {
     Before(u64),
     /// The entries right after this seq.
     After(u64),
+}
+
+/// `read {...}`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Read {
+    /// The room, by its event's number.
+    pub room: EventId,
+    /// The last entry that was read.
+    pub seq: u64,
+}
+
+#[derive(Deserialize)]
+struct RawRoom {
+    room: EventId,
 }
 
 #[derive(Deserialize)]
@@ -186,12 +212,17 @@ pub fn decode(text: &str) -> Decoded {
         .get("id")
         .and_then(|raw| serde_json::from_str::<u64>(raw.get()).ok())
         .filter(|id| (1..=MAX_SAFE_INTEGER.unsigned_abs()).contains(id));
+    if id.is_some() {
+        let command = command(&members);
+        return Decoded { id, command };
+    }
+    let may_lack_one = !members.contains_key("id") && members.contains_key("typing");
     Decoded {
         id,
-        command: if id.is_none() {
-            Err(DecodeError::Id)
-        } else {
+        command: if may_lack_one {
             command(&members)
+        } else {
+            Err(DecodeError::Id)
         },
     }
 }
@@ -199,7 +230,7 @@ pub fn decode(text: &str) -> Decoded {
 fn command(members: &BTreeMap<Cow<'_, str>, &RawValue>) -> Result<Command, DecodeError> {
     let mut found = None;
     for (name, raw) in members {
-        let read: fn(&str) -> Result<Command, DecodeError> = match name.as_ref() {
+        let reader: fn(&str) -> Result<Command, DecodeError> = match name.as_ref() {
             "auth" => |raw| {
                 shape::<RawAuth>(raw).map(|auth| Command::Auth {
                     access_token: auth.access_token,
@@ -209,14 +240,25 @@ fn command(members: &BTreeMap<Cow<'_, str>, &RawValue>) -> Result<Command, Decod
             "leave" => |raw| leave(shape(raw)?),
             "publish" => |raw| publish(shape(raw)?),
             "history" => |raw| history(&shape(raw)?),
+            "read" => |raw| read(shape(raw)?),
+            "typing" => |raw| {
+                Ok(Command::Typing {
+                    room: room(shape::<RawRoom>(raw)?.room)?,
+                })
+            },
+            "presence" => |raw| {
+                Ok(Command::Presence {
+                    room: room(shape::<RawRoom>(raw)?.room)?,
+                })
+            },
             _ => continue,
         };
-        if found.replace((read, raw)).is_some() {
+        if found.replace((reader, raw)).is_some() {
             return Err(DecodeError::Many);
         }
     }
-    let (read, raw) = found.ok_or(DecodeError::Unknown)?;
-    read(raw.get())
+    let (reader, raw) = found.ok_or(DecodeError::Unknown)?;
+    reader(raw.get())
 }
 
 fn shape<'a, T: Deserialize<'a>>(raw: &'a str) -> Result<T, DecodeError> {
@@ -288,4 +330,10 @@ fn history(raw: &RawHistory) -> Result<Command, DecodeError> {
         window,
         limit: limit(raw.limit)?,
     }))
+}
+
+fn read(read: Read) -> Result<Command, DecodeError> {
+    room(read.room)?;
+    seq(read.seq)?;
+    Ok(Command::Read(read))
 }

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Number, Value, json, value::RawValue};
 
 use crate::{
     domain::{
         entry::{Entry, Head, Kind},
+        event::{EventStatus, ReadMark},
         fact::Fact,
         id::{EventId, UserId},
         time::Micros,
@@ -112,13 +113,23 @@ fn fact(entry: &Entry, body: &RawValue, style: &EntryStyle<'_>) -> Option<Map<St
     Some(members)
 }
 
-/// Replaces `"user": 5` by `"user": {"id": 5, "name": "..."}`, here and in lists of participants.
+/// Replaces `"user": 5` by `"user": {"id": 5, "name": "..."}`, here and in lists of participants,
+/// and so each number in the list of who is missing.
 fn name_people(members: &mut Map<String, Value>, style: &EntryStyle<'_>) {
+    let person = |number: &Number| {
+        let id = number.as_i64().unwrap_or_default();
+        let name = i18n::name_or_unknown(style.language, (style.name_of)(UserId(id)));
+        json!({ "id": id, "name": name })
+    };
     for (name, value) in members {
         match value {
-            Value::Number(number) if name == "user" => {
-                let id = number.as_i64().unwrap_or_default();
-                *value = json!({ "id": id, "name": (style.name_of)(UserId(id)).unwrap_or_default() });
+            Value::Number(number) if name == "user" => *value = person(number),
+            Value::Array(items) if name == "missing" => {
+                for item in items {
+                    if let Value::Number(number) = item {
+                        *item = person(number);
+                    }
+                }
             }
             Value::Array(items) if name == "participants" => {
                 for item in items.iter_mut().filter_map(Value::as_object_mut) {
@@ -275,6 +286,116 @@ pub fn history_reply(id: u64, room: EventId, entries: &[Box<RawValue>], as_of: u
             complete,
         },
     })
+}
+
+/// The reply to `read`: where the mark is now.
+pub fn read_reply(id: u64, room: EventId, seq: u64) -> Bytes {
+    frame_of(&json!({ "id": id, "read": { "room": room, "seq": seq } }))
+}
+
+/// Whether somebody is here, and until when somebody was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Here {
+    /// Who.
+    pub id: UserId,
+    /// Whether the user has a socket.
+    pub online: bool,
+    /// When the user was last here: now while online, null when nobody knows.
+    pub seen_at: Option<Micros>,
+}
+
+/// The reply to `presence`.
+pub fn presence_reply(id: u64, room: EventId, users: &[Here]) -> Bytes {
+    frame_of(&json!({ "id": id, "presence": { "room": room, "users": users } }))
+}
+
+/// `{"push":"presence",...}`
+pub fn presence_push(room: EventId, here: Here) -> Bytes {
+    frame_of(&json!({
+        "push": "presence",
+        "room": room,
+        "user": here.id,
+        "online": here.online,
+        "seen_at": here.seen_at,
+    }))
+}
+
+/// `{"push":"typing",...}`
+pub fn typing_push(room: EventId, user: UserId, until: Micros) -> Bytes {
+    frame_of(&json!({ "push": "typing", "room": room, "user": user, "until": until }))
+}
+
+/// `{"push":"read",...}`; `unread` only to the reader's own sockets.
+pub fn read_push(room: EventId, user: UserId, mark: ReadMark, unread: Option<u64>) -> Bytes {
+    let mut push = json!({
+        "push": "read",
+        "room": room,
+        "user": user,
+        "seq": mark.seq,
+        "at": mark.at,
+    });
+    if let Some(unread) = unread {
+        push["unread"] = unread.into();
+    }
+    frame_of(&push)
+}
+
+/// `{"push":"feed",...}` with the event as one JSON text; `change` is its word.
+pub fn feed_push(event: &RawValue, head: Head, unread: u64, change: &'static str) -> Bytes {
+    #[derive(Serialize)]
+    struct Out<'a> {
+        push: &'static str,
+        change: &'static str,
+        event: &'a RawValue,
+        head: Head,
+        unread: u64,
+    }
+    frame_of(&Out {
+        push: "feed",
+        change,
+        event,
+        head,
+        unread,
+    })
+}
+
+/// `{"push":"feed",...,"change":"removed"}`: of how it goes on nothing is told.
+pub fn feed_removed_push(event: &RawValue) -> Bytes {
+    #[derive(Serialize)]
+    struct Out<'a> {
+        push: &'static str,
+        change: &'static str,
+        event: &'a RawValue,
+    }
+    frame_of(&Out {
+        push: "feed",
+        change: "removed",
+        event,
+    })
+}
+
+/// `{"push":"feed_reset"}`
+pub fn feed_reset_push() -> Bytes {
+    frame_of(&json!({ "push": "feed_reset" }))
+}
+
+/// Of an event what a list shows.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct BriefEvent<'a> {
+    /// Its number.
+    pub id: EventId,
+    /// Its title.
+    pub title: &'a str,
+    /// Where it is in its life.
+    pub status: EventStatus,
+    /// How many changes it has had; not told to who takes part no longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fact_no: Option<u64>,
+}
+
+/// What is told of an event as one JSON text, to be told to many.
+pub fn event_text(event: &impl Serialize) -> Box<RawValue> {
+    raw(event)
 }
 
 /// An error as it stands in a reply.

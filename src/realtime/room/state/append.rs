@@ -12,14 +12,12 @@ use crate::{
     domain::{
         chain::Tip,
         entry::{Entry, Head},
-        fact::Fact,
+        fact::{Fact, Membership},
+        id::UserId,
         time::Micros,
     },
     ports::{FactPage, FactPlace, Person},
-    realtime::{
-        protocol::v2,
-        room::{ReplyTo, RoomError},
-    },
+    realtime::room::{ReplyTo, RoomError},
 };
 
 /// Who waited for a message that turned out to stand in the log, where it stands, and
@@ -47,8 +45,23 @@ impl State {
     }
 
     fn learn(&mut self, people: Vec<Person>) {
-        self.people
-            .extend(people.into_iter().map(|person| (person.id, person.name)));
+        for Person { id, name } in people {
+            match self.people.get(&id) {
+                // Gone, whatever a page says that was read before that.
+                Some(known) if known.is_empty() => {}
+                _ => {
+                    self.people.insert(id, name);
+                }
+            }
+        }
+    }
+
+    /// Shows `user` by another name from now on; without one, by none ever again. Somebody
+    /// whom the room does not know stays unknown to it.
+    pub(in crate::realtime::room) fn rename(&mut self, user: UserId, name: Option<String>) {
+        if let Some(known) = self.people.get_mut(&user) {
+            *known = name.unwrap_or_default();
+        }
     }
 
     /// Shows the event as it was at the last fact that is in the log.
@@ -61,6 +74,7 @@ impl State {
         {
             self.event = view.event;
             self.participants = view.participants;
+            self.merge_marks();
         }
     }
 
@@ -104,7 +118,10 @@ impl State {
                 let Some(waiting) = self.queue.pop_front() else {
                     break;
                 };
-                if let Err(error) = self.check_participant(waiting.user) {
+                let may = self
+                    .check_participant(waiting.user)
+                    .and_then(|()| self.check_open(now));
+                if let Err(error) = may {
                     self.keys.remove(&(waiting.user, waiting.draft.key));
                     refuse(waiting.replies, &error);
                     continue;
@@ -138,8 +155,7 @@ impl State {
             if let Item::Message(waiting) = item {
                 crate::metrics::message_published(now.saturating_duration_since(waiting.arrived));
                 for reply in waiting.replies {
-                    let frame = v2::publish_reply(reply.id(), self.event.id, entry.seq, entry.at, false);
-                    reply.send(frame);
+                    reply.published(self.event.id, entry.seq, entry.at, false);
                 }
             }
         }
@@ -156,8 +172,7 @@ impl State {
         for (replies, (seq, at), same) in twins {
             for reply in replies {
                 if same {
-                    let frame = v2::publish_reply(reply.id(), self.event.id, seq, at, true);
-                    reply.send(frame);
+                    reply.published(self.event.id, seq, at, true);
                 } else {
                     reply.fail(&RoomError::KeyConflict);
                 }
@@ -214,6 +229,8 @@ impl State {
                 }
             });
             run.push(Arc::clone(&entry));
+            self.note_for_feed(entry.kind);
+            self.read_own(&entry);
             let Some(fact) = Fact::of(&entry) else { continue };
             self.places.push(FactPlace {
                 no: entry.fact_no,
@@ -221,11 +238,35 @@ impl State {
             });
             if let Some(membership) = fact.change.membership(fact.actor) {
                 self.deliver(&std::mem::take(&mut run));
+                let came = self.coming(&membership);
                 let gone = self.circle.apply(&membership, entry.seq);
+                self.circle_no += 1;
+                self.note_circle_for_feed(&fact.change, &came, &gone);
+                for user in came {
+                    self.begin_reading(user, &entry);
+                }
+                for user in &gone {
+                    self.end_reading(*user);
+                }
                 self.dismiss(&gone, going(&fact.change));
             }
         }
         self.deliver(&run);
         self.show_view();
+        self.post_tip();
+    }
+
+    /// Who takes part once `membership` is taken in, and does not yet.
+    fn coming(&self, membership: &Membership) -> Vec<UserId> {
+        let users = match membership {
+            Membership::Enters(user) => std::slice::from_ref(user),
+            Membership::Are(users) => users,
+            Membership::Leaves(_) => &[],
+        };
+        users
+            .iter()
+            .filter(|user| !self.circle.has(**user))
+            .copied()
+            .collect()
     }
 }

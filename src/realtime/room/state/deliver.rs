@@ -16,7 +16,10 @@ use crate::{
         id::UserId,
     },
     i18n::Language,
-    realtime::protocol::v2::{self, EntryStyle},
+    realtime::protocol::{
+        CloseCode, Wire,
+        v2::{self, EntryStyle},
+    },
 };
 
 /// As what `removed` tells a change that ended somebody's taking part.
@@ -35,27 +38,36 @@ impl State {
         if self.sessions.is_empty() {
             return;
         }
-        // Only facts read differently in another language.
+        // Only facts read differently in another language of version 2.
         let has_facts = entries.iter().any(|entry| entry.kind == Kind::Fact);
-        let languages: HashSet<Language> = self.sessions.values().map(|attached| attached.language).collect();
-        let mut frames: HashMap<Language, Vec<Bytes>> = HashMap::new();
-        let mut shared: Option<Vec<Bytes>> = None;
-        for language in languages {
-            let encoded = match &shared {
-                Some(encoded) if !has_facts => encoded.clone(),
-                _ => self.pushes(entries, language),
+        let audiences: HashSet<(Wire, Language)> = self
+            .sessions
+            .values()
+            .map(|attached| (attached.wire, attached.language))
+            .collect();
+        let mut frames: HashMap<(Wire, Language), Vec<(Bytes, u64)>> = HashMap::new();
+        let mut shared: Option<Vec<(Bytes, u64)>> = None;
+        for (wire, language) in audiences {
+            let encoded = match (wire, &shared) {
+                (Wire::V1, _) => self.chat_messages(entries, language),
+                (Wire::V2, Some(encoded)) if !has_facts => encoded.clone(),
+                (Wire::V2, _) => {
+                    let pushes = self.pushes(entries, language);
+                    let encoded: Vec<_> = pushes.into_iter().map(|frame| (frame, 0)).collect();
+                    shared.get_or_insert_with(|| encoded.clone());
+                    encoded
+                }
             };
-            shared.get_or_insert_with(|| encoded.clone());
-            frames.insert(language, encoded);
+            frames.insert((wire, language), encoded);
         }
         let mut deliveries = 0;
         self.sessions.retain(|_, attached| {
-            let Some(frames) = frames.get(&attached.language) else {
+            let Some(frames) = frames.get(&(attached.wire, attached.language)) else {
                 return false;
             };
             let alive = frames
                 .iter()
-                .all(|frame| attached.outbox.try_push(frame.clone()).is_ok());
+                .all(|(frame, seq)| attached.outbox.try_push_through(frame.clone(), *seq).is_ok());
             attached.sent = last.seq;
             deliveries += u64::from(alive) * entries.len() as u64;
             alive
@@ -90,8 +102,13 @@ impl State {
         let frame = v2::removed_push(self.event.id, reason);
         self.sessions.retain(|_, attached| {
             let gone = users.contains(&attached.user);
-            if gone {
-                let _ = attached.outbox.try_push(frame.clone());
+            match attached.wire {
+                // A socket of version 1 has this one room.
+                Wire::V1 if gone => attached.outbox.close(CloseCode::Removed),
+                Wire::V2 if gone => {
+                    let _ = attached.outbox.try_push(frame.clone());
+                }
+                Wire::V1 | Wire::V2 => {}
             }
             !gone
         });

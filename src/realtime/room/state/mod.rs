@@ -8,22 +8,31 @@
 //! - `append`: what goes to the log next, and what comes of it.
 //! - `deliver`: what the sessions are told.
 //! - `page`: a page of the record.
+//! - `reads`: up to where everyone has read, who is writing, who is told of it.
+//! - `feed`: what the feeds of those who take part are told, at most so often.
+//! - `version1`: what of that is different for sockets of version 1.
 
 mod append;
 mod deliver;
+mod feed;
 mod page;
 mod publish;
+mod reads;
 mod sessions;
+mod version1;
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use uuid::Uuid;
 
+pub(in crate::realtime) use self::reads::Board;
+pub(in crate::realtime::room) use self::reads::Read;
+use self::{feed::FeedBook, reads::Reads};
 use super::{ReplyTo, RoomError, tail::Tail};
 use crate::{
     domain::{
@@ -32,11 +41,12 @@ use crate::{
         event::{Event, Participant},
         fact::Fact,
         id::UserId,
+        time::Micros,
         visibility::Circle,
     },
     i18n::Language,
     ports::{FactPlace, Person},
-    realtime::{outbox::Outbox, roster::SessionId},
+    realtime::{outbox::Outbox, protocol::Wire, roster::SessionId, told::Progress},
 };
 
 /// Participants that a `joined` push names; the rest is paged over HTTP.
@@ -56,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) key_window: u64,
     pub(crate) answer_bytes: usize,
     pub(crate) history_page: usize,
+    /// How long after an event's end its room takes messages.
+    pub(crate) chat_after_end: Duration,
 }
 
 /// A message on its way into the room.
@@ -112,6 +124,7 @@ pub(crate) struct Attached {
     pub(crate) user: UserId,
     pub(crate) outbox: Outbox,
     pub(crate) language: Language,
+    pub(crate) wire: Wire,
     /// The last entry it was told.
     pub(crate) sent: u64,
 }
@@ -132,6 +145,14 @@ pub(crate) struct Join {
     pub(crate) since: Option<Head>,
     pub(crate) limit: Option<usize>,
     pub(crate) id: u64,
+    /// Of a socket of version 1: up to where its sign-in has been told the room.
+    pub(crate) told: Option<Progress>,
+}
+
+impl Join {
+    fn wire(&self) -> Wire {
+        if self.told.is_some() { Wire::V1 } else { Wire::V2 }
+    }
 }
 
 /// An [`Outbox`] whose `Debug` says nothing.
@@ -186,6 +207,10 @@ pub(in crate::realtime::room) struct State {
     sessions: HashMap<SessionId, Attached>,
     places: Vec<FactPlace>,
     searches: HashMap<UserId, usize>,
+    /// Grows whenever the circle changes.
+    circle_no: u64,
+    reads: Reads,
+    feed: FeedBook,
 }
 
 impl State {
@@ -204,7 +229,7 @@ impl State {
             .iter()
             .filter_map(|entry| Some((key_of(entry)?, Place::At(entry.seq))))
             .collect();
-        Self {
+        let mut state = Self {
             settings,
             event,
             participants,
@@ -223,7 +248,13 @@ impl State {
             sessions: HashMap::new(),
             places: Vec::new(),
             searches: HashMap::new(),
-        }
+            circle_no: 0,
+            reads: Reads::default(),
+            feed: FeedBook::default(),
+        };
+        state.merge_marks();
+        state.post_tip();
+        state
     }
 
     pub(in crate::realtime::room) fn event(&self) -> &Event {
@@ -274,6 +305,16 @@ impl State {
             Some(visible) if visible.is_open() => Ok(()),
             Some(_) => Err(RoomError::Gone),
             None => Err(RoomError::Unknown),
+        }
+    }
+
+    /// Whether the room takes messages at `now`.
+    pub(in crate::realtime::room) fn check_open(&self, now: Micros) -> Result<(), RoomError> {
+        match self.event.chat_closes_at(self.settings.chat_after_end) {
+            Some(closes_at) if now >= closes_at => Err(RoomError::Closed {
+                status: self.event.status,
+            }),
+            Some(_) | None => Ok(()),
         }
     }
 }

@@ -12,10 +12,7 @@ use crate::{
         id::UserId,
         time::Micros,
     },
-    realtime::{
-        protocol::v2,
-        room::{ReplyTo, RoomError},
-    },
+    realtime::room::{ReplyTo, RoomError},
 };
 
 impl State {
@@ -30,8 +27,7 @@ impl State {
                 None
             }
             Ok(Admission::Duplicate(seq, at)) => {
-                let frame = v2::publish_reply(publish.reply.id(), self.event.id, seq, at, true);
-                publish.reply.send(frame);
+                publish.reply.published(self.event.id, seq, at, true);
                 None
             }
             Ok(Admission::SameAsWaiting) => {
@@ -151,10 +147,7 @@ impl State {
         let same = same_message(entry, &publish.body, publish.reply_to);
         match self.check_participant(publish.user) {
             Ok(()) if !same => publish.reply.fail(&RoomError::KeyConflict),
-            Ok(()) => {
-                let frame = v2::publish_reply(publish.reply.id(), self.event.id, entry.seq, entry.at, true);
-                publish.reply.send(frame);
-            }
+            Ok(()) => publish.reply.published(self.event.id, entry.seq, entry.at, true),
             Err(error) => publish.reply.fail(&error),
         }
         None

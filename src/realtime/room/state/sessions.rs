@@ -13,8 +13,13 @@ use crate::{
         id::UserId,
         view,
     },
-    i18n::Language,
-    realtime::{outbox::Outbox, protocol::v2, room::RoomError, roster::SessionId},
+    i18n::{self, Language},
+    realtime::{
+        outbox::Outbox,
+        protocol::{Wire, v2},
+        room::RoomError,
+        roster::SessionId,
+    },
 };
 
 impl State {
@@ -27,6 +32,10 @@ impl State {
         known: Option<bool>,
     ) -> Result<JoinStep, RoomError> {
         self.check_participant(join.user)?;
+        if let Some(told) = &join.told {
+            self.join_version_1(join, told);
+            return Ok(JoinStep::Done);
+        }
         let head = self.tip.head;
         let (from, reset) = match join.since {
             None => (0, false),
@@ -47,7 +56,7 @@ impl State {
             from,
             if resumes { None } else { Some(newest) },
         );
-        let name_of = |user| self.people.get(&user).cloned();
+        let name_of = |user| Some(self.shown_name(user, join.language));
         let joined = v2::Joined {
             room: self.event.id,
             head,
@@ -61,7 +70,7 @@ impl State {
                 .take(PARTICIPANTS_SHOWN)
                 .map(|participant| view::participant_view(participant, &name_of))
                 .collect(),
-            event: self.event_view(),
+            event: self.event_view(join.language),
         };
         let frame = v2::joined_push(Some(join.id).filter(|id| *id > 0), &joined);
         // A closed outbox means the session is going; its leave will follow.
@@ -77,8 +86,12 @@ impl State {
         Ok(JoinStep::Done)
     }
 
-    fn event_view(&self) -> view::EventView {
-        let name_of = |user| self.people.get(&user).cloned();
+    fn shown_name(&self, user: UserId, language: Language) -> String {
+        i18n::name_or_unknown(language, self.people.get(&user).cloned())
+    }
+
+    pub(super) fn event_view(&self, language: Language) -> view::EventView {
+        let name_of = |user| Some(self.shown_name(user, language));
         let shown: Vec<Participant> = self
             .participants
             .iter()
@@ -95,6 +108,7 @@ impl State {
                 user,
                 outbox,
                 language,
+                wire: Wire::V2,
                 sent,
             },
         );
@@ -155,6 +169,10 @@ impl State {
     /// Takes over the sessions of a room that panicked, each told up to its `sent`.
     pub(in crate::realtime::room) fn adopt(&mut self, survivors: Vec<(SessionId, Attached)>) {
         for (session, old) in survivors {
+            if old.wire == Wire::V1 {
+                self.adopt_version_1(session, old);
+                continue;
+            }
             let Some(visible) = self.circle.visible(old.user) else {
                 continue;
             };
@@ -192,6 +210,7 @@ impl State {
                     }),
                     limit: None,
                     id: 0,
+                    told: None,
                 };
                 let _ = self.join(&join, Some(true));
             }
@@ -218,7 +237,11 @@ impl State {
     /// Tells every session where the head is, so that a lost push is noticed.
     pub(in crate::realtime::room) fn push_head(&self) {
         let frame = v2::head_push(self.event.id, self.tip.head);
-        for attached in self.sessions.values() {
+        for attached in self
+            .sessions
+            .values()
+            .filter(|attached| attached.wire == Wire::V2)
+        {
             let _ = attached.outbox.try_push(frame.clone());
         }
     }

@@ -11,20 +11,25 @@ use proptest::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Join, OutboxRef, Publish, Search, Settings, State};
+use super::{Join, OutboxRef, Publish, Read, Search, Settings, State};
 use crate::{
     domain::{
         chain::Tip,
         entry::{Draft, Entry, Head, Kind},
-        event::{Course, Event, EventStatus, Participant, Rule},
-        fact::{Change, Fact},
+        event::{Course, Event, EventStatus, Participant, ReadMark, Rule},
+        fact::{Change, Fact, Membership},
         id::{EventId, RoomId, UserId},
         time::Micros,
         visibility::Circle,
     },
     i18n::Language,
     ports::FactPage,
-    realtime::{outbox::Outbox, room::ReplyTo, roster::SessionId},
+    realtime::{
+        feed::Feed,
+        outbox::Outbox,
+        room::ReplyTo,
+        roster::{Roster, SessionId},
+    },
 };
 
 const HOST: UserId = UserId(1);
@@ -46,6 +51,7 @@ fn settings() -> Settings {
         key_window: KEY_WINDOW,
         answer_bytes: 1 << 18,
         history_page: 100,
+        chat_after_end: Duration::from_secs(60),
     }
 }
 
@@ -102,6 +108,15 @@ enum Op {
     Race {
         foreign: u8,
     },
+    /// Somebody has read the record, but for so many of its last entries.
+    Read {
+        user: i64,
+        back: u64,
+    },
+    /// A writing of marks goes out, or one that is out succeeds or fails.
+    Write {
+        succeeds: bool,
+    },
     /// So much time passes that everything waiting is late.
     Expire,
     /// The room ends and is built again from the log.
@@ -120,6 +135,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Hear),
         6 => (1..5_usize).prop_map(|take| Op::Append { take }),
         1 => (1..3_u8).prop_map(|foreign| Op::Race { foreign }),
+        4 => (user.clone(), 0..12_u64).prop_map(|(user, back)| Op::Read { user, back }),
+        3 => any::<bool>().prop_map(|succeeds| Op::Write { succeeds }),
         1 => Just(Op::Expire),
         1 => Just(Op::Rebuild),
     ]
@@ -133,6 +150,8 @@ struct Client {
     copy: BTreeMap<u64, Value>,
     head: Option<Head>,
     joined: bool,
+    /// Up to where each has read, as it was told.
+    marks: HashMap<i64, u64>,
 }
 
 /// The world around the room: the truth of both stores, and the clients.
@@ -143,7 +162,11 @@ struct World {
     members: HashSet<UserId>,
     clients: HashMap<i64, Client>,
     asked: HashMap<u64, (UserId, Uuid, Bytes)>,
+    readings: HashSet<u64>,
     answered: HashSet<u64>,
+    /// Marks that the store has.
+    stored: HashMap<UserId, ReadMark>,
+    writing: Option<Vec<(UserId, ReadMark)>>,
     next_id: u64,
     now: Instant,
 }
@@ -162,6 +185,11 @@ impl World {
                 end_time: Micros(1),
                 timezone: "Asia/Seoul".into(),
                 location: None,
+                description: None,
+                quorum: None,
+                confirm_by: None,
+                on_deadline: None,
+                change_limit: None,
             },
         }];
         let mut tip = Tip::empty(log_name());
@@ -180,6 +208,7 @@ impl World {
                         copy: BTreeMap::new(),
                         head: None,
                         joined: false,
+                        marks: HashMap::new(),
                     },
                 )
             })
@@ -199,7 +228,10 @@ impl World {
             members: HashSet::from([HOST]),
             clients,
             asked: HashMap::new(),
+            readings: HashSet::new(),
             answered: HashSet::new(),
+            stored: HashMap::new(),
+            writing: None,
             next_id: 1,
             now: Instant::now(),
         };
@@ -225,16 +257,76 @@ impl World {
         let mut state = State::new(
             settings(),
             event(tip.fact_no),
-            Vec::new(),
+            self.participants(),
             Vec::new(),
             circle,
             tip,
             newest,
         );
+        state.recover_marks(&self.came_in());
+        self.writing = None;
         let survivors = self.state.take_sessions();
         state.adopt(survivors);
         // What waits in the old room is dropped, and its replies say so.
         self.state = state;
+    }
+
+    /// Who takes part, as the store has it.
+    fn participants(&self) -> Vec<Participant> {
+        let with_mark = |user: &UserId| Participant {
+            read: self.stored.get(user).copied().unwrap_or_default(),
+            ..Participant::invited(*user)
+        };
+        self.members.iter().map(with_mark).collect()
+    }
+
+    /// Who came in where, as far as the store does not know that they have read that.
+    fn came_in(&self) -> Vec<(UserId, Entry)> {
+        let mut came = HashMap::new();
+        for entry in &self.log {
+            let membership = Fact::of(entry).and_then(|fact| fact.change.membership(fact.actor));
+            if let Some(Membership::Enters(user)) = membership {
+                came.insert(user, entry.clone());
+            }
+        }
+        let seq_of = |user: &UserId| self.stored.get(user).map_or(0, |mark| mark.seq);
+        came.into_iter()
+            .filter(|(user, entry)| seq_of(user) < entry.seq)
+            .collect()
+    }
+
+    fn read(&mut self, user: i64, back: u64) {
+        let (id, client) = (self.next_id, &self.clients[&user]);
+        self.next_id += 1;
+        self.readings.insert(id);
+        let read = Read {
+            user: client.user,
+            session: Some(client.session),
+            seq: (self.log.len() as u64).saturating_sub(back),
+            reply: Some(ReplyTo::new(client.outbox.clone(), id, Language::En)),
+        };
+        if let Some(read) = self.state.read(read, None, Micros(7)) {
+            let entry = self.log[usize::try_from(read.seq).unwrap() - 1].clone();
+            assert!(self.state.read(read, Some(&entry), Micros(7)).is_none());
+        }
+    }
+
+    fn write(&mut self, succeeds: bool) {
+        let Some(marks) = self.writing.take() else {
+            self.writing = self.state.next_marks();
+            return;
+        };
+        for (user, mark) in marks
+            .into_iter()
+            .filter(|(user, _)| succeeds && self.members.contains(user))
+        {
+            let stored = self.stored.entry(user).or_default();
+            if stored.seq < mark.seq {
+                *stored = mark;
+            }
+        }
+        let feed = Feed::new(Roster::new(1, 1));
+        self.state.marks_written(!succeeds, &feed);
     }
 
     fn commit(&mut self, change: Change) {
@@ -252,7 +344,7 @@ impl World {
         let after = usize::try_from(self.state.last_known_fact()).unwrap();
         self.state.queue_facts(FactPage {
             event: event(self.facts.len() as u64),
-            participants: vec![Participant::host(HOST, Micros(1))],
+            participants: self.participants(),
             facts: self.facts[after..].to_vec(),
             people: Vec::new(),
         });
@@ -306,6 +398,7 @@ impl World {
             since,
             limit: None,
             id,
+            told: None,
         };
         let member = self.state.check_participant(client.user).is_ok();
         // The log knows every hash.
@@ -373,6 +466,7 @@ impl World {
                 if enters && self.members.insert(user) {
                     self.commit(Change::ParticipantJoined { user });
                 } else if !enters && self.members.remove(&user) {
+                    self.stored.remove(&user);
                     self.commit(Change::ParticipantRemoved { user });
                 }
             }
@@ -380,6 +474,8 @@ impl World {
             Op::Hear => self.hear(),
             Op::Append { take } => self.append(take, 0),
             Op::Race { foreign } => self.append(0, foreign),
+            Op::Read { user, back } => self.read(user, back),
+            Op::Write { succeeds } => self.write(succeeds),
             Op::Expire => {
                 self.now += Duration::from_secs(10);
                 self.state.expire(self.now);
@@ -396,6 +492,18 @@ impl World {
                 if frame.get("push").is_none() {
                     let id = frame["id"].as_u64().unwrap();
                     assert!(self.answered.insert(id), "answered twice: {frame}");
+                    if self.readings.contains(&id) {
+                        let code = frame["error"]["code"].as_str().unwrap_or("read");
+                        let known = [
+                            "read",
+                            "UNAVAILABLE",
+                            "FORBIDDEN",
+                            "EVENT_NOT_FOUND",
+                            "POSITION_UNKNOWN",
+                        ];
+                        assert!(known.contains(&code), "{frame}");
+                        continue;
+                    }
                     check_answer(&frame, &self.asked[&id], &self.log);
                     continue;
                 }
@@ -424,6 +532,18 @@ impl World {
                         assert_eq!(client.head.unwrap().seq, last);
                     }
                     "removed" => client.joined = false,
+                    "read" => {
+                        assert!(client.joined, "told of a room it is not in");
+                        let (user, seq) = (frame["user"].as_i64().unwrap(), frame["seq"].as_u64().unwrap());
+                        assert!(seq <= self.log.len() as u64);
+                        let before = client.marks.insert(user, seq).unwrap_or(0);
+                        assert!(before < seq, "a mark went back from {before}: {frame}");
+                        let stored = self.stored.get(&UserId(user)).map_or(0, |mark| mark.seq);
+                        assert!(
+                            stored >= seq || !self.members.contains(&UserId(user)),
+                            "told before it was written: {frame}"
+                        );
+                    }
                     other => panic!("{other}"),
                 }
             }
@@ -447,7 +567,11 @@ impl World {
         while !self.state.is_quiet() {
             self.append(usize::MAX, 0);
         }
+        while !self.state.marks_are_written() {
+            self.write(true);
+        }
         self.read_sockets();
+        self.check_marks();
         let facts: Vec<Uuid> = self
             .log
             .iter()
@@ -497,9 +621,38 @@ impl World {
         let silent: Vec<_> = self
             .asked
             .keys()
+            .chain(&self.readings)
             .filter(|id| !self.answered.contains(id))
             .collect();
         assert!(silent.is_empty(), "publishes without an answer: {silent:?}");
+    }
+}
+
+impl World {
+    /// What a person has not read is what was said behind the mark, which the store has.
+    fn check_marks(&self) {
+        for user in &self.members {
+            let mark = self.stored.get(user).copied().unwrap_or_default();
+            let messages = |entry: &&Entry| entry.kind == Kind::Message;
+            let unread = self
+                .log
+                .iter()
+                .filter(|entry| entry.seq > mark.seq)
+                .filter(messages);
+            assert_eq!(
+                self.state.unread(*user),
+                unread.count() as u64,
+                "{user:?} {mark:?}"
+            );
+            let came = self.log.iter().rev().find(|entry| {
+                let change = Fact::of(entry).map(|fact| fact.change);
+                change == Some(Change::ParticipantJoined { user: *user })
+            });
+            assert!(
+                mark.seq >= came.map_or(1, |entry| entry.seq),
+                "before {user:?} came in"
+            );
+        }
     }
 }
 
@@ -564,4 +717,97 @@ fn batch_ends_behind_a_fact_that_changes_who_takes_part() {
     let (_, batch): (Head, Arc<[Entry]>) = world.state.next_batch(Micros(2), || [0; 16]).unwrap();
     assert_eq!(batch.len(), 1);
     assert_eq!(batch[0].kind, Kind::Fact);
+}
+
+#[test]
+fn room_of_an_event_that_ended_long_ago_takes_no_more_messages_and_is_still_read() {
+    let mut world = World::new();
+    world.join(1, false);
+    let closes = Micros(1).plus(settings().chat_after_end);
+    world.state.event.status = EventStatus::Done;
+    world.publish(1, 1, 0, 0);
+    assert!(world.state.next_batch(Micros(closes.0 - 1), || [0; 16]).is_some());
+    world.publish(1, 2, 0, 0);
+    world.state.conflicted(Vec::new());
+    world.clients[&1].outbox.take_frames();
+    assert!(world.state.next_batch(closes, || [0; 16]).is_none());
+    let frames = world.clients[&1].outbox.take_frames();
+    let reply: Value = serde_json::from_slice(payload(&frames[0])).unwrap();
+    assert_eq!(reply["error"]["code"], "EVENT_STATE", "{reply}");
+    assert_eq!(reply["error"]["details"]["status"], "DONE", "{reply}");
+    assert_eq!(frames.len(), 2, "the one that had waited longer, too");
+    assert!(world.state.typing(HOST, Instant::now(), closes).is_err());
+    world.join(1, false);
+}
+
+#[test]
+fn typing_is_told_once_in_a_while_to_the_others_and_never_to_oneself() {
+    let mut world = World::new();
+    world.commit(Change::ParticipantJoined { user: UserId(2) });
+    world.members.insert(UserId(2));
+    world.hear();
+    world.append(usize::MAX, 0);
+    world.join(1, false);
+    world.join(2, false);
+    world.read_sockets();
+    let start = Instant::now();
+    let heard = |world: &World, user: i64| world.clients[&user].outbox.take_frames().len();
+    for (after_ms, told) in [(0, 1), (500, 0), (1_999, 0), (2_000, 1), (2_100, 0)] {
+        let now = start + Duration::from_millis(after_ms);
+        world.state.forget_typing(now);
+        world.state.typing(UserId(2), now, Micros(0)).unwrap();
+        assert_eq!(heard(&world, 1), told, "after {after_ms} ms");
+        assert_eq!(heard(&world, 2), 0, "never to oneself");
+    }
+    assert!(world.state.typing(UserId(3), start, Micros(0)).is_err());
+    assert_eq!(heard(&world, 1), 0, "whoever does not take part is not told of");
+}
+
+#[test]
+fn feed_merges_what_happens_in_half_a_second_and_the_strongest_change_wins() {
+    let mut world = World::new();
+    let mut now = Instant::now();
+    let everyone = |_| true;
+    let told = |world: &mut World, now| {
+        let news = world.state.take_news(now, everyone);
+        let mut told: Vec<(i64, &str)> = news
+            .told
+            .iter()
+            .map(|(user, change, _)| (user.0, change.as_str()))
+            .chain(news.removed.iter().map(|(user, _)| (user.0, "removed")))
+            .collect();
+        told.sort_unstable();
+        told
+    };
+    assert_eq!(world.state.feed_due(now), None, "nothing has happened");
+    world.join(1, false);
+    world.publish(1, 1, 0, 0);
+    world.append(usize::MAX, 0);
+    assert_eq!(world.state.feed_due(now), Some(now), "the first one at once");
+    assert_eq!(told(&mut world, now), [(1, "entries")]);
+    world.publish(1, 2, 0, 0);
+    world.append(usize::MAX, 0);
+    let due = world.state.feed_due(now).unwrap();
+    assert_eq!(due - now, Duration::from_millis(500));
+    for (user, enters) in [(2, true), (3, true), (3, false)] {
+        world.step(&Op::Membership { user, enters });
+    }
+    world.hear();
+    for _ in 0..3 {
+        world.append(usize::MAX, 0);
+    }
+    assert_eq!(world.state.feed_due(now), Some(due), "all of it together");
+    now = due;
+    assert_eq!(
+        told(&mut world, now),
+        [(1, "changed"), (2, "invited"), (3, "removed")]
+    );
+    assert_eq!(world.state.feed_due(now), None);
+    world.publish(1, 3, 0, 0);
+    world.append(usize::MAX, 0);
+    assert_eq!(
+        told(&mut world, now),
+        [(1, "entries"), (2, "entries")],
+        "nothing after `removed`"
+    );
 }

@@ -2,11 +2,13 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Bench, PHONE, START, addr, caller, code_of, from, wrong};
+use super::{Bench, Caller, PHONE, START, addr, caller, code_of, from, wrong};
 use crate::{
+    adapters::sql::users,
     config::Proof,
     domain::time::Micros,
     error::{Coded, ErrorCode},
+    i18n::Language,
     service::auth::{SignInError, network},
 };
 
@@ -279,14 +281,19 @@ async fn sign_ins_are_limited_per_address() {
         .unwrap()
         .tokens
         .refresh;
-    bench.auth.login(PHONE, &caller()).await.unwrap();
-    bench.auth.refresh(&token, addr()).await.unwrap();
+    for _ in 0..2 {
+        bench.auth.login(PHONE, &caller()).await.unwrap();
+    }
+    // Ten to each sign-in: many honest clients may be behind one address.
+    for _ in 0..30 {
+        bench.auth.refresh(&token, false, addr()).await.unwrap();
+    }
     assert_eq!(
         code_of(bench.auth.login(PHONE, &caller()).await),
         ErrorCode::RateLimitExceeded
     );
     assert_eq!(
-        code_of(bench.auth.refresh(&token, addr()).await),
+        code_of(bench.auth.refresh(&token, false, addr()).await),
         ErrorCode::RateLimitExceeded
     );
     assert_eq!(
@@ -307,4 +314,30 @@ fn addresses_are_told_apart_by_household() {
     assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
     assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2:ffff::1"));
     assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+}
+
+#[tokio::test]
+async fn message_is_in_the_language_asked_for_else_in_the_users_else_in_korean() {
+    let bench = Bench::new(Proof::Code).await;
+    let sent_in = async |asked_for| {
+        let caller = Caller {
+            language: asked_for,
+            ..caller()
+        };
+        bench.auth.send_code(PHONE, &caller).await.unwrap();
+        bench.post.0.lock().last().unwrap().2
+    };
+    assert_eq!(sent_in(None).await, Language::Ko, "nobody has the number yet");
+    let who = bench.sign_in().await.user.id;
+    let profile = users::Profile {
+        language: Some("en"),
+        ..users::Profile::default()
+    };
+    let mut conn = bench.sql.get().await.unwrap();
+    users::set_profile(&mut conn, who, profile, Micros(START))
+        .await
+        .unwrap();
+    drop(conn);
+    assert_eq!(sent_in(None).await, Language::En);
+    assert_eq!(sent_in(Some(Language::Ko)).await, Language::Ko);
 }

@@ -1,4 +1,6 @@
 mod codes;
+mod review;
+mod rotation;
 mod session;
 
 use std::{
@@ -42,12 +44,12 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const START: i64 = 1_790_000_000_000_000;
 
 #[derive(Default)]
-struct Postbox(Mutex<Vec<(Phone, String)>>);
+struct Postbox(Mutex<Vec<(Phone, String, Language)>>);
 
 #[async_trait]
 impl CodeSender for Postbox {
-    async fn send(&self, phone: &Phone, code: &str, _: Language) -> Result<(), SendCodeError> {
-        self.0.lock().push((phone.clone(), code.to_owned()));
+    async fn send(&self, phone: &Phone, code: &str, language: Language) -> Result<(), SendCodeError> {
+        self.0.lock().push((phone.clone(), code.to_owned(), language));
         Ok(())
     }
 }
@@ -58,8 +60,20 @@ impl Postbox {
     }
 }
 
+fn defaults(proof: Proof) -> Config {
+    let defaults = Toml::string(include_str!("../../../../config/default.toml"));
+    let mut config: Config = Figment::from(defaults).extract().unwrap();
+    config.auth.proof = proof;
+    config.auth.jwt_secret = SecretString::from(SECRET);
+    config.limits.sign_ins_per_address = 10_000;
+    // Fifty tasks share the pool, on a machine that may be busy.
+    config.data.pool_timeout = Duration::from_secs(30);
+    config
+}
+
 struct Bench {
     auth: Auth,
+    parts: AuthParts,
     sql: Sql,
     post: Arc<Postbox>,
     hands: Arc<AtomicI64>,
@@ -73,13 +87,7 @@ impl Bench {
     }
 
     async fn with(proof: Proof, change: impl FnOnce(&mut Config)) -> Self {
-        let defaults = Toml::string(include_str!("../../../../config/default.toml"));
-        let mut config: Config = Figment::from(defaults).extract().unwrap();
-        config.auth.proof = proof;
-        config.auth.jwt_secret = SecretString::from(SECRET);
-        config.limits.sign_ins_per_address = 10_000;
-        // Fifty tasks share the pool, on a machine that may be busy.
-        config.data.pool_timeout = Duration::from_secs(30);
+        let mut config = defaults(proof);
         change(&mut config);
 
         let dir = tempfile::tempdir().unwrap();
@@ -107,13 +115,21 @@ impl Bench {
             clock,
         };
         Self {
-            auth: Auth::new(config.auth, &config.limits, parts),
+            auth: Auth::new(config.auth, &config.limits, parts.clone()),
+            parts,
             sql,
             post,
             hands,
             closed,
             dir,
         }
+    }
+
+    /// Sign-in on the same stores after the configuration was changed.
+    fn restarted(&self, change: impl FnOnce(&mut Config)) -> Auth {
+        let mut config = defaults(Proof::Code);
+        change(&mut config);
+        Auth::new(config.auth, &config.limits, self.parts.clone())
     }
 
     fn pass(&self, time: Duration) {
@@ -140,7 +156,7 @@ impl Bench {
 fn from(addr: &str) -> Caller {
     Caller {
         addr: addr.parse().unwrap(),
-        language: Language::Ko,
+        language: None,
         client: Some("test/1.0".to_owned()),
     }
 }

@@ -47,20 +47,20 @@ async fn a_refresh_token_stays_good_and_its_life_starts_anew() {
     let token = &signed_in.tokens.refresh;
     for _ in 0..4 {
         bench.pass(Duration::from_secs(6 * 24 * 3_600));
-        let refreshed = bench.auth.refresh(token, addr()).await.unwrap();
+        let refreshed = bench.auth.refresh(token, false, addr()).await.unwrap();
         assert_eq!(&refreshed.tokens.refresh, token);
         assert_eq!(refreshed.session, signed_in.session);
         assert_eq!(refreshed.tokens.expires_in, Duration::from_secs(900));
         bench.auth.authenticate(&refreshed.tokens.access).await.unwrap();
     }
     let two_at_once = tokio::join!(
-        bench.auth.refresh(token, addr()),
-        bench.auth.refresh(token, addr())
+        bench.auth.refresh(token, false, addr()),
+        bench.auth.refresh(token, false, addr())
     );
     assert!(two_at_once.0.is_ok() && two_at_once.1.is_ok());
     bench.pass(Duration::from_secs(7 * 24 * 3_600));
     assert_eq!(
-        code_of(bench.auth.refresh(token, addr()).await),
+        code_of(bench.auth.refresh(token, false, addr()).await),
         ErrorCode::AuthTokenExpired
     );
 }
@@ -78,7 +78,7 @@ async fn what_is_no_refresh_token_refreshes_nothing() {
         &signed_in.tokens.access,
         &good[1..],
     ] {
-        let refused = bench.auth.refresh(bad, addr()).await;
+        let refused = bench.auth.refresh(bad, false, addr()).await;
         assert_eq!(
             code_of(refused),
             ErrorCode::AuthTokenInvalid,
@@ -96,12 +96,12 @@ async fn long_expired_refresh_tokens_are_forgotten_at_the_next_sign_in() {
     let old = bench.sign_in().await;
     bench.pass(Duration::from_secs(38 * 24 * 3_600));
     assert_eq!(
-        code_of(bench.auth.refresh(&old.tokens.refresh, addr()).await),
+        code_of(bench.auth.refresh(&old.tokens.refresh, false, addr()).await),
         ErrorCode::AuthTokenExpired
     );
     bench.sign_in().await;
     assert_eq!(
-        code_of(bench.auth.refresh(&old.tokens.refresh, addr()).await),
+        code_of(bench.auth.refresh(&old.tokens.refresh, false, addr()).await),
         ErrorCode::AuthTokenInvalid
     );
 }
@@ -117,7 +117,7 @@ async fn logout_ends_one_session_at_once_but_its_requests_after_a_grace() {
 
     assert_eq!(*bench.closed.lock(), [leaving.session], "live sockets hear of it");
     assert_eq!(bench.auth.revoked(&sessions).await.unwrap(), [leaving.session]);
-    let refresh = bench.auth.refresh(&leaving.tokens.refresh, addr()).await;
+    let refresh = bench.auth.refresh(&leaving.tokens.refresh, false, addr()).await;
     assert_eq!(code_of(refresh), ErrorCode::AuthTokenInvalid);
     let socket = bench.auth.authenticate_socket(&leaving.tokens.access).await;
     assert_eq!(code_of(socket), ErrorCode::AuthTokenInvalid);
@@ -136,7 +136,11 @@ async fn logout_ends_one_session_at_once_but_its_requests_after_a_grace() {
         .authenticate_socket(&staying.tokens.access)
         .await
         .unwrap();
-    bench.auth.refresh(&staying.tokens.refresh, addr()).await.unwrap();
+    bench
+        .auth
+        .refresh(&staying.tokens.refresh, false, addr())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -163,7 +167,7 @@ async fn suspended_and_deleted_users_are_refused_everywhere() {
             code_of(bench.auth.authenticate_socket(access).await),
             ErrorCode::AuthTokenInvalid
         );
-        let refresh = bench.auth.refresh(&signed_in.tokens.refresh, addr()).await;
+        let refresh = bench.auth.refresh(&signed_in.tokens.refresh, false, addr()).await;
         assert_eq!(code_of(refresh), ErrorCode::AuthTokenInvalid);
         assert_eq!(
             code_of(bench.auth.login(PHONE, &caller()).await),
@@ -215,7 +219,7 @@ async fn nothing_in_the_tables_is_a_usable_secret() {
     let signed_in = bench.sign_in().await;
     bench
         .auth
-        .refresh(&signed_in.tokens.refresh, addr())
+        .refresh(&signed_in.tokens.refresh, false, addr())
         .await
         .unwrap();
     let tokens = &signed_in.tokens;
@@ -237,7 +241,7 @@ async fn nothing_in_the_tables_is_a_usable_secret() {
     }
     // What is stored opens nothing when it is shown in place of the token.
     for stolen in [URL_SAFE_NO_PAD.encode(hash), hex::encode(hash)] {
-        let refused = bench.auth.refresh(&stolen, addr()).await;
+        let refused = bench.auth.refresh(&stolen, false, addr()).await;
         assert_eq!(code_of(refused), ErrorCode::AuthTokenInvalid);
     }
 }

@@ -15,7 +15,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::protocol::{CloseCode, frame};
+use super::{
+    protocol::{CloseCode, frame},
+    told::Progress,
+};
 
 /// Buffers handed to the kernel in one call; Linux takes at most 1,024.
 const BUFFERS_PER_WRITE: usize = 64;
@@ -45,7 +48,10 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    frames: VecDeque<Bytes>,
+    /// Each with the seq up to which its client has been told once it is written, or 0.
+    frames: VecDeque<(Bytes, u64)>,
+    /// Is told of those seqs.
+    progress: Option<Progress>,
     /// Bytes of `frames` that are not written yet.
     bytes: usize,
     /// Bytes of the first frame that are written.
@@ -74,11 +80,25 @@ impl Outbox {
         }
     }
 
+    /// Has `progress` hear of every frame that [`Outbox::try_push_through`] named a seq for,
+    /// once the socket has taken all of it.
+    pub fn report_to(&self, progress: Progress) {
+        self.shared.queue.lock().progress = Some(progress);
+    }
+
     /// Queues a whole frame. Never waits.
     ///
     /// # Errors
     /// The outbox is closed, or was full and is closed now as slow.
     pub fn try_push(&self, frame: Bytes) -> Result<(), Closed> {
+        self.try_push_through(frame, 0)
+    }
+
+    /// [`Outbox::try_push`], with which the client is told a room up to `seq`; 0 is none.
+    ///
+    /// # Errors
+    /// As [`Outbox::try_push`].
+    pub fn try_push_through(&self, frame: Bytes, seq: u64) -> Result<(), Closed> {
         let mut queue = self.shared.queue.lock();
         if queue.end.is_some() {
             return Err(Closed);
@@ -91,7 +111,7 @@ impl Outbox {
             self.notify_end();
             return Err(Closed);
         }
-        queue.push(frame);
+        queue.push(frame, seq);
         drop(queue);
         self.shared.filled.notify_one();
         Ok(())
@@ -214,7 +234,7 @@ impl Outbox {
     pub(crate) fn take_frames(&self) -> Vec<Bytes> {
         let mut queue = self.shared.queue.lock();
         queue.bytes = 0;
-        queue.frames.drain(..).collect()
+        queue.frames.drain(..).map(|(frame, _)| frame).collect()
     }
 
     /// Drops what waits: the socket will not take it.
@@ -238,25 +258,25 @@ impl Outbox {
 }
 
 impl Queue {
-    fn push(&mut self, frame: Bytes) {
+    fn push(&mut self, frame: Bytes, seq: u64) {
         self.bytes += frame.len();
-        self.frames.push_back(frame);
+        self.frames.push_back((frame, seq));
     }
 
     fn end(&mut self, code: CloseCode) {
-        self.push(frame::close(code));
+        self.push(frame::close(code), 0);
         self.end = Some(code);
     }
 
     /// Drops all but the frames that may be on their way: the next one must start where they end.
     fn abandon(&mut self) {
         self.frames.truncate(self.lent.max(usize::from(self.written > 0)));
-        self.bytes = self.frames.iter().map(Bytes::len).sum::<usize>() - self.written;
+        self.bytes = self.frames.iter().map(|(frame, _)| frame.len()).sum::<usize>() - self.written;
     }
 
     fn lend(&mut self) -> Vec<Bytes> {
         self.lent = self.frames.len().min(BUFFERS_PER_WRITE);
-        let mut frames = self.frames.iter().take(self.lent);
+        let mut frames = self.frames.iter().map(|(frame, _)| frame).take(self.lent);
         let first = frames.next().map(|frame| frame.slice(self.written..));
         first.into_iter().chain(frames.cloned()).collect()
     }
@@ -265,9 +285,12 @@ impl Queue {
         self.lent = 0;
         self.bytes = self.bytes.saturating_sub(written);
         self.written += written;
-        while let Some(frame) = self.frames.front()
+        while let Some((frame, seq)) = self.frames.front()
             && self.written >= frame.len()
         {
+            if let Some(progress) = &self.progress {
+                progress.reach(*seq);
+            }
             self.written -= frame.len();
             self.frames.pop_front();
         }
@@ -278,100 +301,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use tokio::io::AsyncReadExt as _;
-
-    use super::{Closed, Outbox};
-    use crate::realtime::protocol::{CloseCode, frame};
-
-    const STALL: Duration = Duration::from_secs(10);
-
-    #[tokio::test]
-    async fn everything_arrives_in_order_and_then_the_close_frame() {
-        let outbox = Outbox::new(1_000_000);
-        let mut expected = Vec::new();
-        for n in 0..500_u32 {
-            let bytes = Bytes::from(n.to_be_bytes().repeat(50));
-            expected.extend_from_slice(&bytes);
-            outbox.try_push(bytes).unwrap();
-        }
-        outbox.close(CloseCode::Shutdown);
-        assert_eq!(outbox.try_push(Bytes::from_static(b"late")), Err(Closed));
-        expected.extend_from_slice(&frame::close(CloseCode::Shutdown));
-        let (near, mut far) = tokio::io::duplex(100);
-        let writer = tokio::spawn(async move { outbox.write_to(near, STALL).await });
-        let mut read = Vec::new();
-        far.read_to_end(&mut read).await.unwrap();
-        assert!(read == expected);
-        assert_eq!(writer.await.unwrap(), CloseCode::Shutdown);
-    }
-
-    #[tokio::test]
-    async fn overflow_keeps_the_frame_that_is_half_out_and_says_slow() {
-        let outbox = Outbox::new(300);
-        let (near, mut far) = tokio::io::duplex(10);
-        outbox.try_push(Bytes::from(vec![1; 100])).unwrap();
-        let writer = {
-            let outbox = outbox.clone();
-            tokio::spawn(async move { outbox.write_to(near, STALL).await })
-        };
-        let mut read = vec![0; 10];
-        far.read_exact(&mut read).await.unwrap();
-        outbox.try_push(Bytes::from(vec![2; 150])).unwrap();
-        assert_eq!(outbox.try_push(Bytes::from(vec![3; 150])), Err(Closed));
-        far.read_to_end(&mut read).await.unwrap();
-        let mut expected = vec![1; 100];
-        expected.extend_from_slice(&frame::close(CloseCode::Slow));
-        assert_eq!(read, expected);
-        assert_eq!(writer.await.unwrap(), CloseCode::Slow);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn socket_that_takes_nothing_is_slow() {
-        let outbox = Outbox::new(1_000);
-        let (near, _far) = tokio::io::duplex(10);
-        outbox.try_push(Bytes::from(vec![1; 100])).unwrap();
-        assert_eq!(outbox.write_to(near, STALL).await, CloseCode::Slow);
-        assert_eq!((outbox.waiting(), outbox.closed()), (0, Some(CloseCode::Slow)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn closed_socket_that_takes_nothing_is_not_waited_for_as_long_as_an_open_one() {
-        let outbox = Outbox::new(1_000);
-        let (near, _far) = tokio::io::duplex(10);
-        outbox.try_push(Bytes::from(vec![1; 100])).unwrap();
-        let writer = {
-            let outbox = outbox.clone();
-            tokio::spawn(async move { outbox.write_to(near, 100 * STALL).await })
-        };
-        tokio::time::sleep(STALL).await;
-        outbox.close(CloseCode::Shutdown);
-        let ended = tokio::time::timeout(3 * super::CLOSE_TIMEOUT / 2, writer).await;
-        assert_eq!(ended.unwrap().unwrap(), CloseCode::Shutdown);
-        assert_eq!(outbox.waiting(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn closed_socket_that_takes_a_little_now_and_then_is_not_waited_for_for_ever() {
-        let outbox = Outbox::new(1_000);
-        let (near, mut far) = tokio::io::duplex(1);
-        outbox.try_push(Bytes::from(vec![1; 1_000])).unwrap();
-        outbox.close(CloseCode::Shutdown);
-        let writer = tokio::spawn(async move { outbox.write_to(near, STALL).await });
-        let trickle = async {
-            loop {
-                tokio::time::sleep(super::CLOSE_TIMEOUT / 2).await;
-                let _ = far.read_u8().await;
-            }
-        };
-        tokio::select! {
-            ended = tokio::time::timeout(2 * super::CLOSE_DEADLINE, writer) => {
-                assert_eq!(ended.unwrap().unwrap(), CloseCode::Shutdown);
-            }
-            () = trickle => {}
-        }
-    }
-}
+mod tests;

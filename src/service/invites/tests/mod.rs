@@ -1,3 +1,6 @@
+mod direct;
+mod links;
+
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},
@@ -45,6 +48,18 @@ impl Scene {
             host,
             event,
         }
+    }
+
+    /// With a clock that stands where it is put.
+    async fn with_hands(max_participants: i64) -> (Arc<AtomicI64>, Self) {
+        let now = Arc::new(AtomicI64::new(1_790_000_000_000_000));
+        let hands = Arc::clone(&now);
+        let clock = Clock::from_fn(move || Micros(hands.load(Ordering::SeqCst)));
+        (now, Self::with(clock, max_participants).await)
+    }
+
+    async fn end(&self) -> Micros {
+        self.events.read(self.host, self.event).await.unwrap().end_time
     }
 
     async fn link(&self, max_uses: i64) -> String {
@@ -150,9 +165,7 @@ async fn used_up_link_is_no_link() {
 
 #[tokio::test]
 async fn link_ends_at_its_expiry() {
-    let now = Arc::new(AtomicI64::new(1_790_000_000_000_000));
-    let hands = Arc::clone(&now);
-    let scene = Scene::with(Clock::from_fn(move || Micros(hands.load(Ordering::SeqCst))), 10).await;
+    let (now, scene) = Scene::with_hands(10).await;
     let request = CreateLink {
         expires_in_hours: Some(1),
         max_uses: None,
@@ -191,6 +204,57 @@ async fn nobody_joins_what_is_called_off() {
     ] {
         assert_eq!(error.code(), ErrorCode::EventState);
     }
+    assert_eq!(scene.facts().await, 2);
+}
+
+#[tokio::test]
+async fn nobody_joins_what_is_over() {
+    let (now, scene) = Scene::with_hands(10).await;
+    let request = CreateLink {
+        expires_in_hours: Some(8_760),
+        max_uses: None,
+    };
+    let link = scene.invites.create_link(scene.host, scene.event, request).await;
+    let code = link.unwrap().code;
+    let (early, late) = (scene.db.user("일찍").await, scene.db.user("늦게").await);
+    let end = scene.end().await;
+    now.store(end.0 - 1, Ordering::SeqCst);
+    scene.invites.join(early, &code).await.unwrap();
+    assert!(scene.invites.invitation(&code).await.unwrap().is_some());
+    now.store(end.0, Ordering::SeqCst);
+    for error in [
+        scene.invites.info(late, &code).await.unwrap_err(),
+        scene.invites.join(late, &code).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, InvitesError::Denied(Denied::Over)), "{error:?}");
+    }
+    assert!(scene.invites.invitation(&code).await.unwrap().is_none());
+    assert!(scene.invites.join(early, &code).await.unwrap().is_repeat);
+    assert_eq!(scene.facts().await, 2);
+}
+
+#[tokio::test]
+async fn dead_link_tells_nobody_what_became_of_its_event() {
+    let scene = Scene::new().await;
+    let code = scene.link(0).await;
+    scene.invites.deactivate(scene.host, &code).await.unwrap();
+    scene.events.cancel(scene.host, scene.event, None).await.unwrap();
+    let guest = scene.db.user("준").await;
+    assert!(is_no_link(&scene.invites.info(guest, &code).await));
+    assert!(is_no_link(&scene.invites.join(guest, &code).await));
+}
+
+#[tokio::test]
+async fn host_follows_an_own_link_and_appears_once() {
+    let scene = Scene::new().await;
+    let code = scene.link(1).await;
+    let info = scene.invites.info(scene.host, &code).await.unwrap();
+    assert_eq!(info.action, InviteAction::AlreadyJoined);
+    let joined = scene.invites.join(scene.host, &code).await.unwrap();
+    assert!(joined.is_repeat && joined.changed.event.participants.is_empty());
+    // And the link's one use is left.
+    let guest = scene.db.user("준").await;
+    assert!(!scene.invites.join(guest, &code).await.unwrap().is_repeat);
     assert_eq!(scene.facts().await, 2);
 }
 

@@ -1,0 +1,158 @@
+//! Who is here: told to rooms when somebody comes or goes, and to whoever asks.
+//!
+//! A room that is watched by sockets says whose coming and going it wants to hear of;
+//! nothing is kept of all others.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::{
+    feed::Feed,
+    protocol::v2::Here,
+    registry::Registry,
+    roster::{Roster, Stir},
+};
+use crate::{
+    domain::{
+        id::{EventId, UserId},
+        time::{Clock, Micros},
+    },
+    ports::{Presence, Seen},
+};
+
+/// How long the store of presence may take; without its answer this node's own sockets count.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Tells rooms and askers who is here. Clones share it.
+#[derive(Clone)]
+pub struct Presences {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    roster: Roster,
+    store: Arc<dyn Presence>,
+    clock: Clock,
+    /// The rooms that want to hear of each user.
+    watchers: Mutex<HashMap<UserId, Vec<EventId>>>,
+}
+
+impl Presences {
+    /// Who is here by the sockets of `roster`, and by what `store` knows beyond.
+    pub fn new(roster: Roster, store: Arc<dyn Presence>, clock: Clock) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                roster,
+                store,
+                clock,
+                watchers: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The feeds of the same sockets.
+    pub(super) fn feed(&self) -> Feed {
+        Feed::new(self.shared.roster.clone())
+    }
+
+    /// The room of `event` wants to hear of each of `users`.
+    pub(super) fn watch(&self, event: EventId, users: &[UserId]) {
+        let mut watchers = self.shared.watchers.lock();
+        for user in users {
+            watchers.entry(*user).or_default().push(event);
+        }
+    }
+
+    /// The room of `event` wants to hear of each of `users` no longer.
+    pub(super) fn unwatch(&self, event: EventId, users: &[UserId]) {
+        let mut watchers = self.shared.watchers.lock();
+        for user in users {
+            if let Some(events) = watchers.get_mut(user) {
+                if let Some(index) = events.iter().position(|watching| *watching == event) {
+                    events.swap_remove(index);
+                }
+                if events.is_empty() {
+                    watchers.remove(user);
+                }
+            }
+        }
+    }
+
+    /// Who of `users` is here, in their order.
+    pub(super) async fn of(&self, users: &[UserId]) -> Vec<Here> {
+        let shared = &self.shared;
+        let known = timeout(PATIENCE, shared.store.of(users))
+            .await
+            .unwrap_or_default();
+        let now = shared.clock.now();
+        let known = known.into_iter().chain(std::iter::repeat(Seen::default()));
+        users
+            .iter()
+            .zip(known)
+            .map(|(user, seen)| {
+                let online = seen.elsewhere || shared.roster.is_here(*user);
+                Here {
+                    id: *user,
+                    online,
+                    seen_at: if online { Some(now) } else { seen.at },
+                }
+            })
+            .collect()
+    }
+
+    /// Tells for ever who came and who went to the rooms that want to hear of it.
+    pub async fn run(self, registry: Registry) {
+        loop {
+            let Stir { came, went, next } = self.shared.roster.take_stir(Instant::now());
+            let (now, wall) = (Instant::now(), self.shared.clock.now());
+            for user in came {
+                self.keep(self.shared.store.came(user, wall)).await;
+                self.tell(&registry, user, true, wall);
+            }
+            for (user, left) in went {
+                let gone_for = i64::try_from(now.duration_since(left).as_micros()).unwrap_or(0);
+                let at = Micros(wall.0.saturating_sub(gone_for));
+                self.keep(self.shared.store.went(user, at)).await;
+                // Whoever came back since is told of as one who came.
+                if !self.shared.roster.is_here(user) {
+                    self.tell(&registry, user, false, at);
+                }
+            }
+            let due = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.shared.roster.stirred() => {}
+                () = due => {}
+            }
+        }
+    }
+
+    /// A store that does not answer loses what it should keep: presence is only a hint.
+    async fn keep(&self, writing: impl Future<Output = ()>) {
+        let _ = timeout(PATIENCE, writing).await;
+    }
+
+    fn tell(&self, registry: &Registry, user: UserId, online: bool, at: Micros) {
+        let events = self.shared.watchers.lock().get(&user).cloned();
+        let here = Here {
+            id: user,
+            online,
+            seen_at: Some(at),
+        };
+        for event in events.unwrap_or_default() {
+            if let Some(room) = registry.live(event) {
+                room.tell_presence(here);
+            }
+        }
+    }
+}

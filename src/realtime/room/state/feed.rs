@@ -1,0 +1,158 @@
+//! What the feeds of those who take part are told of a room, at most so often.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use super::State;
+use crate::{
+    domain::{
+        entry::{Entry, Kind},
+        fact::{Change, Membership},
+        id::UserId,
+    },
+    i18n::Language,
+    realtime::feed::{Brief, FeedChange, News},
+};
+
+/// The least time between two of one event's pushes to one feed.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What became of one person.
+#[derive(Debug)]
+enum Personal {
+    Came(FeedChange),
+    Went(Brief),
+}
+
+/// What has not been told yet.
+#[derive(Debug, Default)]
+pub(super) struct FeedBook {
+    /// What concerns everyone.
+    change: Option<FeedChange>,
+    /// What concerns one person: the last coming or going, which is stronger than `change`.
+    personal: HashMap<UserId, Personal>,
+    /// Since when something waits.
+    since: Option<Instant>,
+    told: Option<Instant>,
+}
+
+impl State {
+    /// Takes note of an entry that now stands in the record, before the circle changes.
+    pub(super) fn note_for_feed(&mut self, kind: Kind) {
+        let change = match kind {
+            Kind::Fact => FeedChange::Changed,
+            Kind::Message | Kind::Edit | Kind::Erase | Kind::React | Kind::Ack => FeedChange::Entries,
+        };
+        self.feed.change = self.feed.change.max(Some(change));
+    }
+
+    /// Takes note of who came in by a fact, and who went.
+    pub(super) fn note_circle_for_feed(&mut self, change: &Change, came: &[UserId], went: &[UserId]) {
+        let coming = if matches!(change, Change::EventCreated { .. }) {
+            FeedChange::Created
+        } else {
+            FeedChange::Invited
+        };
+        for user in came {
+            self.feed.personal.insert(*user, Personal::Came(coming));
+        }
+        for user in went {
+            let brief = self.brief();
+            self.feed.personal.insert(*user, Personal::Went(brief));
+        }
+    }
+
+    /// Takes note of what was appended before the room was open: nobody has been told of it.
+    pub(in crate::realtime::room) fn note_appended_before(&mut self, facts: u64) {
+        let first = self.tip.fact_no.saturating_sub(facts) + 1;
+        let tail = self.tail.range(self.tail.first_seq(), self.tip.head.seq);
+        let missed: Vec<Entry> = tail
+            .filter(|entry| entry.kind == Kind::Fact && entry.fact_no >= first)
+            .map(|entry| Entry::clone(entry))
+            .collect();
+        for entry in missed {
+            self.note_for_feed(entry.kind);
+            let Some(fact) = crate::domain::fact::Fact::of(&entry) else {
+                continue;
+            };
+            match fact.change.membership(fact.actor) {
+                Some(Membership::Enters(user)) => self.note_circle_for_feed(&fact.change, &[user], &[]),
+                Some(Membership::Leaves(user)) => self.note_circle_for_feed(&fact.change, &[], &[user]),
+                Some(Membership::Are(_)) | None => {}
+            }
+        }
+    }
+
+    fn brief(&self) -> Brief {
+        Brief {
+            title: self.event.title.clone(),
+            status: self.event.status,
+        }
+    }
+
+    /// When there will be something to tell; `None` when nothing waits.
+    pub(in crate::realtime::room) fn feed_due(&mut self, now: Instant) -> Option<Instant> {
+        if self.feed.change.is_none() && self.feed.personal.is_empty() {
+            self.feed.since = None;
+            return None;
+        }
+        let since = *self.feed.since.get_or_insert(now);
+        let pause = self.feed.told.map_or(now, |told| told + PAUSE);
+        // One change of the event may be several facts: told in between, it would be half of it.
+        let more_comes = !self.facts.is_empty() || !self.views.is_empty();
+        let whole = if more_comes { since + PAUSE } else { now };
+        Some(pause.max(whole))
+    }
+
+    /// What is to be told now, to those whom somebody hears.
+    pub(in crate::realtime::room) fn take_news(
+        &mut self,
+        now: Instant,
+        is_heard: impl Fn(UserId) -> bool,
+    ) -> News {
+        let change = self.feed.change.take().unwrap_or(FeedChange::Entries);
+        let mut personal = std::mem::take(&mut self.feed.personal);
+        self.feed.since = None;
+        let mut told = Vec::new();
+        for user in self.circle.taking_part().filter(|user| is_heard(*user)) {
+            let change = match personal.remove(&user) {
+                Some(Personal::Came(coming)) => coming,
+                Some(Personal::Went(_)) | None => change,
+            };
+            told.push((user, change, self.unread(user)));
+        }
+        let removed: Vec<(UserId, Brief)> = personal
+            .into_iter()
+            .filter_map(|(user, what)| match what {
+                Personal::Went(brief) if !self.circle.has(user) && is_heard(user) => Some((user, brief)),
+                Personal::Went(_) | Personal::Came(_) => None,
+            })
+            .collect();
+        if !told.is_empty() || !removed.is_empty() {
+            self.feed.told = Some(now);
+        }
+        let whole = told.iter().any(|(_, change, _)| *change > FeedChange::Entries);
+        News {
+            event: self.event.id,
+            brief: self.brief(),
+            fact_no: self.event.fact_no,
+            views: if whole {
+                Language::ALL
+                    .map(|language| (language, self.event_view(language)))
+                    .into()
+            } else {
+                Vec::new()
+            },
+            head: self.tip.head,
+            told,
+            removed,
+        }
+    }
+
+    /// Everyone who takes part.
+    pub(in crate::realtime::room) fn everyone(&self) -> Vec<UserId> {
+        self.circle.taking_part().collect()
+    }
+}
