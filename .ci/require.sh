@@ -40,6 +40,12 @@ require_programs() {
     install_packages "${missing[@]}" || fail "the tests need these packages: ${missing[*]}"
 }
 
+# Debian keeps a part of Python's venv in a package of its own.
+require_python_venv() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null && return
+    install_packages python3-venv || fail "the tests need python's venv: install python3-venv"
+}
+
 # require_component NAME COMMAND...
 require_component() {
     local name=$1
