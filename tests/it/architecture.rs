@@ -192,3 +192,36 @@ fn sources(path: &Path) -> Vec<(PathBuf, String)> {
     }
     vec![(path.to_owned(), fs::read_to_string(path).unwrap())]
 }
+
+#[test]
+fn every_test_that_the_list_of_weaknesses_names_exists() {
+    let mut text = String::new();
+    let mut open = vec![PathBuf::from("src"), PathBuf::from("tests/it")];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    let weaknesses = fs::read_to_string("docs/weaknesses.md").unwrap();
+    let rows: Vec<&str> = weaknesses
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| #"))
+        .collect();
+    assert_eq!(rows.len(), 37, "36 weaknesses and the app's");
+    for row in rows {
+        let shown_by = row.rsplit('|').nth(1).unwrap();
+        let names: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            let last = name.rsplit("::").next().unwrap();
+            let exists = Path::new(name).exists()
+                || text.contains(&format!("fn {last}("))
+                || ["", ".rs", "/mod.rs"]
+                    .iter()
+                    .any(|end| Path::new("tests/it").join(format!("{last}{end}")).exists());
+            assert!(exists, "there is no test {name}");
+        }
+    }
+}
