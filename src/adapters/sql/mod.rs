@@ -18,6 +18,7 @@ pub mod idempotency;
 pub mod invites;
 pub mod migrate;
 pub mod participants;
+pub mod people;
 pub mod schema;
 pub mod sessions;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Events, EventsError, pages::checked_limit};
 use crate::{
-    adapters::sql::{Snapshots, history, participants},
+    adapters::sql::{Snapshots, history, people},
     domain::{
         event::Denied,
         fact::{Change, Fact, FromTo},
@@ -119,7 +119,7 @@ impl Events {
             facts.truncate(limit);
             let last = facts.last().filter(|_| more);
             let next_cursor = last.map(|(fact, _)| fact.no.to_string());
-            let names: HashMap<UserId, String> = participants::people_of(conn, event)
+            let names: HashMap<UserId, String> = people::people_of(conn, event)
                 .await?
                 .into_iter()
                 .map(|person| (person.id, person.name))

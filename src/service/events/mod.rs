@@ -37,7 +37,7 @@ pub use self::{
 use super::{idempotency::KeyReused, problems::Problems};
 use crate::{
     adapters::sql::{
-        self, Conn, Snapshots, Sql, SqlError, events::Start, participants, participants::TakingPart,
+        self, Conn, Snapshots, Sql, SqlError, events::Start, participants, participants::TakingPart, people,
     },
     domain::{
         event::{Action, Denied, Event, EventStatus, Participant, REASON_CHARS, life::Ask, may},
@@ -327,7 +327,7 @@ async fn known_to(
     if invited.is_empty() {
         return Ok(invited);
     }
-    let known = BTreeSet::from_iter(participants::acquainted(conn, host, &invited).await?);
+    let known = BTreeSet::from_iter(people::acquainted(conn, host, &invited).await?);
     let mut problems = Problems::default();
     if !invited.iter().all(|user| known.contains(user)) {
         problems.note(

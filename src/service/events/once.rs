@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Changed, CreateEvent, Events, EventsError};
 use crate::{
-    adapters::sql::{Conn, SqlError, participants},
+    adapters::sql::{Conn, SqlError, people},
     domain::id::{EventId, UserId},
     service::idempotency::{self, Answer, IdempotencyKey},
 };
@@ -47,7 +47,7 @@ impl Creation {
         let ids: Vec<UserId> = people_in(&mut answer.body)
             .filter_map(|person| id_of(person))
             .collect();
-        let named = participants::named_of(conn, &ids).await?;
+        let named = people::named_of(conn, &ids).await?;
         for person in people_in(&mut answer.body) {
             if id_of(person).is_none_or(|id| !named.contains(&id)) {
                 person.insert("name".to_owned(), Value::String(String::new()));

@@ -7,7 +7,7 @@ use diesel_async::{AsyncConnection, TransactionManager};
 use uuid::Uuid;
 
 use crate::{
-    adapters::sql::{Snapshots, Sql, SqlError, events, history, participants, users},
+    adapters::sql::{Snapshots, Sql, SqlError, events, history, participants, people, users},
     domain::{
         event::ReadMark,
         fact::{Change, Fact, Membership, Standing},
@@ -57,7 +57,7 @@ impl FactSource for SqlFacts {
             Ok(RoomSnapshot {
                 event: events::find(conn, event).await?.ok_or(SourceError::NotFound)?,
                 participants: participants::of_event(conn, event).await?.participants,
-                people: participants::people_of(conn, event).await?,
+                people: people::people_of(conn, event).await?,
                 memberships: history::memberships(conn, event).await?,
                 unmarked: history::unmarked_of(conn, event).await?,
             })
@@ -72,7 +72,7 @@ impl FactSource for SqlFacts {
                 event: events::find(conn, event).await?.ok_or(SourceError::NotFound)?,
                 participants: participants::of_event(conn, event).await?.participants,
                 facts: history::after(conn, event, after, limit).await?,
-                people: participants::people_of(conn, event).await?,
+                people: people::people_of(conn, event).await?,
             })
         })
         .await

@@ -4,7 +4,7 @@ use diesel_async::AsyncConnection;
 
 use super::{Invites, InvitesError, Joined};
 use crate::{
-    adapters::sql::{self, Conn, participants},
+    adapters::sql::{self, Conn, participants, people},
     domain::{
         event::{Action, Denied, life::Ask, may},
         id::{EventId, UserId},
@@ -76,7 +76,7 @@ impl Invites {
         may(role, found.status, Action::Add)?;
         check_expected::<InvitesError>(conn, event, actor, expected).await?;
         let is_repeat = participants::role_of(conn, event, user).await?.is_some();
-        if !is_repeat && participants::acquainted(conn, actor, &[user]).await?.is_empty() {
+        if !is_repeat && people::acquainted(conn, actor, &[user]).await?.is_empty() {
             return Err(InvitesError::NotAcquainted);
         }
         let outcome = apply::<InvitesError>(conn, event, Some(actor), Ask::Add(user), now).await?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{Invites, InvitesError, check};
 use crate::{
-    adapters::sql::{self, Snapshots, history, invites, participants},
+    adapters::sql::{self, Snapshots, history, invites, participants, people},
     domain::{
         event::{Action, Denied, life::Ask, may},
         fact::Change,
@@ -92,7 +92,7 @@ impl Invites {
                     return Err(Denied::Over.into());
                 }
             }
-            let name = participants::name_of(conn, event.creator).await?;
+            let name = people::name_of(conn, event.creator).await?;
             Ok(InviteInfo {
                 creator: PersonView {
                     id: event.creator,

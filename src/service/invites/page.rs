@@ -4,7 +4,7 @@ use diesel_async::TransactionManager;
 
 use super::{Invites, check};
 use crate::{
-    adapters::sql::{self, Snapshots, SqlError, invites, participants},
+    adapters::sql::{self, Snapshots, SqlError, invites, people},
     domain::{
         event::{Action, may},
         time::Micros,
@@ -58,7 +58,7 @@ impl Invites {
             if may(None, event.status, Action::Join).is_err() || now >= event.end_time {
                 return Ok(None);
             }
-            let host = participants::name_of(conn, event.creator).await?;
+            let host = people::name_of(conn, event.creator).await?;
             Ok(Some(Invitation {
                 link: self.link(&invite.code),
                 code: invite.code,

@@ -3,7 +3,7 @@ use diesel_async::RunQueryDsl;
 
 use super::Scene;
 use crate::{
-    adapters::sql::{participants, schema::users},
+    adapters::sql::{people, schema::users},
     domain::{
         event::{Answer, Denied},
         fact::Change,
@@ -35,7 +35,7 @@ impl Scene {
 
     async fn acquainted(&self, user: UserId, others: &[UserId]) -> Vec<UserId> {
         let mut conn = self.db.sql.get().await.unwrap();
-        participants::acquainted(&mut conn, user, others).await.unwrap()
+        people::acquainted(&mut conn, user, others).await.unwrap()
     }
 
     async fn set_status(&self, user: UserId, status: UserStatus) {
