@@ -96,11 +96,11 @@ impl Asked {
     }
 }
 
-/// The content type and the body with which `error` is told to whoever sent `headers`,
-/// for answers that do not pass [`super::edge()`].
-pub fn render_error(error: &dyn Coded, headers: &HeaderMap) -> (String, String) {
+/// The content type and the body with which `error` is told to whoever sent `headers` and has
+/// set the language `own`, for answers that do not pass [`super::edge()`].
+pub fn render_error(error: &dyn Coded, headers: &HeaderMap, own: Option<Language>) -> (String, String) {
     let asked = Asked::of(headers);
-    let body = Value::Object(problem(error, asked.language(None)));
+    let body = Value::Object(problem(error, asked.language(own.map(UserLanguage))));
     (asked.content_type().to_owned(), body.to_string())
 }
 

@@ -327,6 +327,11 @@ impl Registry {
         (self.shared.feed.clone(), self.shared.presences.clone())
     }
 
+    /// Goes on with `work` beside everything else, also when whoever wants it is gone.
+    pub(super) fn go_on(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.shared.background.spawn(work);
+    }
+
     /// What rooms stand on.
     pub(super) fn ports(&self) -> &Ports {
         &self.shared.ports

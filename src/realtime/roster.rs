@@ -320,13 +320,19 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let shared = &self.roster.shared;
-        {
+        let outbox = {
             let mut book = shared.book.lock();
             let entry = book.seats.remove(&self.id);
-            if let Some((user, _)) = entry.and_then(|entry| entry.holder) {
+            if let Some((user, _)) = entry.as_ref().and_then(|entry| entry.holder) {
                 book.rise(user, self.id, Instant::now());
                 shared.stirred.notify_one();
             }
+            entry.map(|entry| entry.outbox)
+        };
+        // A room that has attached the socket, perhaps after whoever asked for that had given
+        // up, must see that there is nobody behind it. Whatever code it has already stands.
+        if let Some(outbox) = outbox {
+            outbox.close(CloseCode::Normal);
         }
         shared.left.notify_waiters();
     }

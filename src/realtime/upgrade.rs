@@ -22,13 +22,14 @@ use super::{
     outbox::Outbox,
     protocol::{CloseCode, Wire},
     room::{Join, OutboxRef},
+    roster::{Roster, Seat},
     session::{self, Opened, Shared},
 };
 use crate::{
     domain::id::{EventId, MAX_SAFE_INTEGER},
     error::{Coded, ErrorCode},
     i18n::Language,
-    ports::Identity,
+    ports::{Identity, SignIns},
 };
 
 /// Where sockets are opened; the second is an old name of the first.
@@ -46,8 +47,12 @@ const BEARER: &str = "bearer.";
 /// How long a client may take to receive the answer to its upgrade.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Renders an error for a client that asked with these headers: its content type and its body.
-pub type RenderError = dyn Fn(&dyn Coded, &HeaderMap) -> (String, String) + Send + Sync;
+/// Renders an error for a client that asked with these headers, and whose user has set this
+/// language if it is known who that is: its content type and its body.
+pub type RenderError = dyn Fn(&dyn Coded, &HeaderMap, Option<Language>) -> (String, String) + Send + Sync;
+
+/// Why there is no socket, and the language of whoever asked, if that is known.
+type Refusal = (Box<dyn Coded>, Option<Language>);
 
 /// What upgrades are checked against, and what becomes of those that pass.
 pub struct Upgrades {
@@ -78,6 +83,8 @@ enum Refused {
     Draining,
     #[error("the authorization header is not a bearer token")]
     Scheme,
+    #[error("the sign-in was revoked meanwhile")]
+    Revoked,
 }
 
 impl Coded for Refused {
@@ -88,6 +95,7 @@ impl Coded for Refused {
             Self::Origin => ErrorCode::Forbidden,
             Self::Draining => ErrorCode::Unavailable,
             Self::Scheme | Self::Credential => ErrorCode::AuthTokenMissing,
+            Self::Revoked => ErrorCode::AuthTokenInvalid,
         }
     }
 
@@ -105,7 +113,9 @@ impl Coded for Refused {
             Self::Handshake(error) => details.insert("problem".into(), error.to_string().into()),
             Self::Subprotocol => details.insert("supported".into(), serde_json::json!([SUBPROTOCOL])),
             Self::EventId => details.insert("problem".into(), "event_id".into()),
-            Self::Path | Self::Origin | Self::Draining | Self::Scheme | Self::Credential => None,
+            Self::Path | Self::Origin | Self::Draining | Self::Scheme | Self::Credential | Self::Revoked => {
+                None
+            }
         };
         details
     }
@@ -163,8 +173,8 @@ impl Upgrades {
                     self.shared.registry.leave(*event, opened.seat.id());
                 }
             }
-            Err(refusal) => {
-                let answer = self.refusal(&*refusal, request.headers());
+            Err((refusal, language)) => {
+                let answer = self.refusal(&*refusal, request.headers(), language);
                 let _ = timeout(ANSWER_TIMEOUT, socket.write_all(answer.as_bytes())).await;
                 let _ = timeout(ANSWER_TIMEOUT, socket.shutdown()).await;
             }
@@ -173,21 +183,28 @@ impl Upgrades {
     }
 
     /// Gives the socket its place and, in version 1, has the room attach it.
-    async fn admit(&self, request: &Request) -> Result<(Opened, Option<&'static str>), Box<dyn Coded>> {
-        let (offer, identity) = self.check(request).await?;
+    async fn admit(&self, request: &Request) -> Result<(Opened, Option<&'static str>), Refusal> {
+        let checked = self.check(request).await;
+        let (offer, identity) = checked.map_err(|error| (error, None))?;
+        let own = identity.as_ref().map(|identity| identity.language);
+        let admitted = self.place(request, offer, identity).await;
+        admitted.map_err(|error| (error, own))
+    }
+
+    async fn place(
+        &self,
+        request: &Request,
+        offer: Offer,
+        identity: Option<Identity>,
+    ) -> Result<(Opened, Option<&'static str>), Box<dyn Coded>> {
         let named = named_language(request.headers());
         let outbox = Outbox::new(self.shared.limits.outbox_bytes);
         let wire = match offer {
             Offer::V1 { .. } => Wire::V1,
             Offer::V2 => Wire::V2,
         };
-        let seat = self.shared.roster.enter(outbox.clone(), wire);
-        if let Some(identity) = &identity
-            && let Err(error) = seat.authenticate(identity.user, identity.sign_in)
-        {
-            crate::metrics::session_closed(CloseCode::TooManySockets.reason());
-            return Err(Box::new(error));
-        }
+        let (sign_ins, roster) = (&*self.shared.sign_ins, &self.shared.roster);
+        let seat = take_seat(sign_ins, roster, outbox.clone(), wire, identity.as_ref()).await?;
         let mut opened = Opened {
             // Version 1 has no other place to learn the user's own.
             language: named
@@ -295,8 +312,8 @@ impl Upgrades {
         matches!((host, origin_host), (Some(host), Some(origin)) if host.eq_ignore_ascii_case(origin))
     }
 
-    fn refusal(&self, error: &dyn Coded, headers: &HeaderMap) -> String {
-        let (content_type, body) = (self.render)(error, headers);
+    fn refusal(&self, error: &dyn Coded, headers: &HeaderMap, language: Option<Language>) -> String {
+        let (content_type, body) = (self.render)(error, headers, language);
         let status = error.code().status();
         let reason = actix_http::StatusCode::from_u16(status)
             .ok()
@@ -313,6 +330,29 @@ impl Upgrades {
             body.len(),
         )
     }
+}
+
+/// Gives a socket its place in the roster, as that of whoever `identity` says.
+async fn take_seat(
+    sign_ins: &dyn SignIns,
+    roster: &Roster,
+    outbox: Outbox,
+    wire: Wire,
+    identity: Option<&Identity>,
+) -> Result<Seat, Box<dyn Coded>> {
+    let seat = roster.enter(outbox, wire);
+    let Some(identity) = identity else {
+        return Ok(seat);
+    };
+    if let Err(error) = seat.authenticate(identity.user, identity.sign_in) {
+        crate::metrics::session_closed(CloseCode::TooManySockets.reason());
+        return Err(Box::new(error));
+    }
+    if !session::stands(sign_ins, identity.sign_in).await {
+        crate::metrics::session_closed(CloseCode::Revoked.reason());
+        return Err(Box::new(Refused::Revoked));
+    }
+    Ok(seat)
 }
 
 /// The event that a version 1 client names in its URL.
@@ -350,4 +390,100 @@ fn named_language(headers: &HeaderMap) -> Option<Language> {
         .get(header::ACCEPT_LANGUAGE)
         .and_then(|value| value.to_str().ok())
         .and_then(Language::accepted)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use uuid::Uuid;
+
+    use super::take_seat;
+    use crate::{
+        domain::{id::UserId, time::Micros},
+        error::{Coded, ErrorCode},
+        i18n::Language,
+        ports::{Identity, SignIns},
+        realtime::{
+            Roster,
+            outbox::Outbox,
+            protocol::{CloseCode, Wire},
+            session,
+        },
+    };
+
+    const SIGN_IN: Uuid = Uuid::from_u128(7);
+
+    /// The sign-in is revoked in the moment before it is looked up once more.
+    struct Revoking {
+        roster: Roster,
+        is_in_time: bool,
+    }
+
+    #[async_trait]
+    impl SignIns for Revoking {
+        async fn identify(&self, _: &str) -> Result<Identity, Box<dyn Coded>> {
+            unreachable!("the token was looked at before")
+        }
+
+        async fn revoked(&self, sign_ins: &[Uuid]) -> Result<Vec<Uuid>, Box<dyn Coded>> {
+            assert_eq!(sign_ins, [SIGN_IN]);
+            assert_eq!(
+                self.roster.sign_ins(),
+                [SIGN_IN],
+                "whoever revokes it later finds the socket"
+            );
+            Ok(if self.is_in_time {
+                vec![SIGN_IN]
+            } else {
+                Vec::new()
+            })
+        }
+    }
+
+    fn ada() -> Identity {
+        Identity {
+            user: UserId(1),
+            name: "Ada".into(),
+            language: Language::En,
+            timezone: "Asia/Seoul".into(),
+            sign_in: SIGN_IN,
+            expires_at: Micros(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn sign_in_that_is_revoked_between_its_token_and_its_seat_gets_no_socket() {
+        let (roster, outbox) = (Roster::new(8, 8), Outbox::new(1_000));
+        let mut sign_ins = Revoking {
+            roster: roster.clone(),
+            is_in_time: false,
+        };
+        let seat = take_seat(&sign_ins, &roster, outbox.clone(), Wire::V1, Some(&ada())).await;
+        assert!(seat.is_ok() && outbox.closed().is_none());
+        drop(seat);
+        assert_eq!(
+            outbox.closed(),
+            Some(CloseCode::Normal),
+            "a room that has attached it must be able to let go of it"
+        );
+        sign_ins.is_in_time = true;
+        let refused = take_seat(&sign_ins, &roster, Outbox::new(1_000), Wire::V2, Some(&ada())).await;
+        assert_eq!(
+            refused.err().map(|error| error.code()),
+            Some(ErrorCode::AuthTokenInvalid)
+        );
+        assert!(roster.is_empty());
+    }
+
+    #[tokio::test]
+    async fn socket_that_authenticates_later_is_looked_at_once_more_as_well() {
+        let roster = Roster::new(8, 8);
+        let sign_ins = Revoking {
+            roster: roster.clone(),
+            is_in_time: true,
+        };
+        let seat = roster.enter(Outbox::new(1_000), Wire::V2);
+        seat.authenticate(UserId(1), SIGN_IN).unwrap();
+        assert!(!session::stands(&sign_ins, SIGN_IN).await);
+    }
 }

@@ -79,13 +79,15 @@ impl Handler<ReadPage> for Room {
             let _ = done.send(Ok(self.page_of(entries, range)));
             return;
         }
-        let (log, room) = (self.ports.log.clone(), self.state.event().room);
+        let (log, room, patience) = (self.ports.log.clone(), self.state.event().room, self.times.answer);
         let count = usize::try_from(range.to + 1 - range.from).unwrap_or(PAGE);
-        let read = async move { log.read(room, range.from, count).await };
+        let read = async move { timeout(patience, log.read(room, range.from, count)).await };
         ctx.spawn(read.into_actor(self).map(move |entries, room, _| {
             let page = match entries {
-                Ok(entries) => Ok(room.page_of(entries, range)),
-                Err(error) => {
+                Ok(Ok(entries)) => Ok(room.page_of(entries, range)),
+                // Whoever asked waits no longer.
+                Err(_) => Err(RoomError::Unavailable),
+                Ok(Err(error)) => {
                     let error: &dyn std::error::Error = &error;
                     tracing::warn!(event.id = %room.event, error, "a page of history cannot be read");
                     Err(RoomError::Unavailable)
@@ -100,7 +102,7 @@ impl Room {
     fn page_of(&self, entries: Vec<Entry>, range: PageRange) -> Page {
         Page {
             entries,
-            names: Arc::new(self.state.names()),
+            names: self.state.names(),
             complete: range.complete,
         }
     }

@@ -1,12 +1,15 @@
 //! What a client may ask of its session, in the order it asks.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{ActorFutureExt as _, AsyncContext as _, WrapFuture as _};
 use actix_web_actors::ws::WebsocketContext;
 use serde_json::Value;
 
-use super::Session;
+use super::{Session, stands};
 use crate::{
     domain::{
         id::{EventId, UserId},
@@ -23,6 +26,9 @@ use crate::{
         room::{Join, OutboxRef, Publish, RoomError},
     },
 };
+
+/// The least between two `typing` frames without an id that a socket's rooms hear of.
+const TYPING_PAUSE: Duration = Duration::from_millis(200);
 
 /// Rooms started at the same time for one join.
 const PARALLEL_STARTS: usize = 8;
@@ -154,6 +160,14 @@ impl Session {
                 }
                 session.hello(Some(id), &identity);
                 session.seat.listen(identity.language);
+                let (sign_ins, sign_in) = (Arc::clone(&session.shared.sign_ins), identity.sign_in);
+                let outbox = session.outbox.clone();
+                let look = async move {
+                    if !stands(&*sign_ins, sign_in).await {
+                        outbox.close(CloseCode::Revoked);
+                    }
+                };
+                ctx.spawn(look.into_actor(session));
                 session.identity = Some(identity);
                 session.frame_limit.set(session.shared.limits.frame_bytes);
                 session.watch(ctx);
@@ -260,7 +274,7 @@ impl Session {
         };
         let arrived = Instant::now();
         room.publish(Publish {
-            session: self.seat.id(),
+            session: Some(self.seat.id()),
             user,
             key: publish.key,
             after: publish.after,
@@ -328,12 +342,24 @@ impl Session {
         let Some(user) = self.identity.as_ref().map(|identity| identity.user) else {
             return;
         };
-        let reply = id.map(|id| self.reply_to(id));
+        // A room's mailbox is everybody's: one client's keys must not fill it.
+        let Some(id) = id else {
+            if self.typed.is_none_or(|at| at.elapsed() >= TYPING_PAUSE) {
+                self.typed = Some(Instant::now());
+                if let Some(room) = self.shared.registry.live(room) {
+                    room.typing(user, None);
+                }
+            }
+            return;
+        };
+        if let Err(error) = self.shared.limiter.take(user) {
+            return self.fail(Some(id), &error);
+        }
+        let reply = self.reply_to(id);
         if let Some(room) = self.shared.registry.live(room) {
-            return room.typing(user, reply);
+            return room.typing(user, Some(reply));
         }
         // In a room that is not live nobody listens: only who asks for it is answered.
-        let Some(reply) = reply else { return };
         let shared = Arc::clone(&self.shared);
         let work = async move {
             match shared.registry.room_for(room, user).await {

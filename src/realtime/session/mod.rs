@@ -27,6 +27,7 @@ use actix_http::ws::Item;
 use actix_web_actors::ws::{self, ProtocolError, WebsocketContext};
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
+use uuid::Uuid;
 
 pub(super) use commands::join_room;
 pub(super) use socket::run;
@@ -118,8 +119,19 @@ struct Session {
     opened: Instant,
     heard: Instant,
     pinged: Instant,
+    /// When it last told that its user types.
+    typed: Option<Instant>,
     closing: bool,
     timer: Option<SpawnHandle>,
+}
+
+/// Whether `sign_in` stands, to be asked once its socket is in the roster: revoked between the
+/// look at its token and that, nobody found the socket to close it.
+///
+/// What cannot be found out now is left to whoever looks at all sockets now and then.
+pub(super) async fn stands(sign_ins: &dyn SignIns, sign_in: Uuid) -> bool {
+    let revoked = sign_ins.revoked(&[sign_in]).await;
+    !revoked.is_ok_and(|revoked| revoked.contains(&sign_in))
 }
 
 impl Session {
@@ -150,6 +162,7 @@ impl Session {
             opened: now,
             heard: now,
             pinged: now,
+            typed: None,
             closing: false,
             timer: None,
         }

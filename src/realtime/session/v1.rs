@@ -29,7 +29,6 @@ use crate::{
             v1::{self, Incoming},
         },
         room::{Publish, Refused, ReplyTo, RoomError},
-        roster::SessionId,
         told::Progress,
     },
 };
@@ -115,8 +114,11 @@ impl Session {
 
     /// Leaves the room. A client that closed by itself was in the conversation until then:
     /// its user has read what it was told.
-    pub(super) fn leave_version_1(&self) {
-        let (Some(identity), Some(bound)) = (&self.identity, &self.bound) else {
+    ///
+    /// What it said before that and what still waits for its turn is published all the same.
+    pub(super) fn leave_version_1(&mut self) {
+        let may_go_on = self.may_publish();
+        let (Some(identity), Some(bound)) = (&self.identity, &mut self.bound) else {
             return;
         };
         let registry = &self.shared.registry;
@@ -124,6 +126,33 @@ impl Session {
             pages::read_up_to(registry, bound.event, identity.user, bound.told.seq());
         }
         registry.leave(bound.event, self.seat.id());
+        let rest = std::mem::take(&mut bound.queue);
+        if may_go_on && !rest.is_empty() {
+            let (shared, user, event) = (Arc::clone(&self.shared), identity.user, bound.event);
+            let (after, language) = (bound.told.seq(), self.language);
+            registry.go_on(async move {
+                for said in rest {
+                    let publishing = Publishing {
+                        shared: Arc::clone(&shared),
+                        user,
+                        event,
+                        after,
+                        language,
+                        said,
+                    };
+                    // Behind one that may yet come into the log nothing else may come first.
+                    if publish(publishing).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Whether what the client has said is to be published: also when it has gone by itself.
+    fn may_publish(&self) -> bool {
+        let is_here = matches!(self.outbox.closed(), None | Some(CloseCode::Normal));
+        is_here && !std::thread::panicking()
     }
 
     fn say(&mut self, text: String, reply_to: Option<u64>, ctx: &mut WebsocketContext<Self>) {
@@ -153,11 +182,11 @@ impl Session {
 
     /// Publishes what was said first; one at a time, so that nothing overtakes what is tried again.
     fn publish_next(&mut self, ctx: &mut WebsocketContext<Self>) {
-        let (session, language, closing) = (self.seat.id(), self.language, self.closing);
+        let (language, may_go_on) = (self.language, self.may_publish());
         let (Some(identity), Some(bound)) = (&self.identity, &mut self.bound) else {
             return;
         };
-        if bound.busy || closing {
+        if bound.busy || !may_go_on {
             return;
         }
         let Some(said) = bound.queue.pop_front() else {
@@ -167,7 +196,6 @@ impl Session {
         bound.busy = true;
         let work = publish(Publishing {
             shared: Arc::clone(&self.shared),
-            session,
             user: identity.user,
             event: bound.event,
             // Told to somebody, so it is in the log, and the key is made after that.
@@ -204,7 +232,6 @@ impl Session {
 
 struct Publishing {
     shared: Arc<Shared>,
-    session: SessionId,
     user: UserId,
     event: EventId,
     after: u64,
@@ -217,7 +244,6 @@ struct Publishing {
 async fn publish(publishing: Publishing) -> Result<(), Refused> {
     let Publishing {
         shared,
-        session,
         user,
         event,
         after,
@@ -233,7 +259,7 @@ async fn publish(publishing: Publishing) -> Result<(), Refused> {
             Ok(room) => {
                 let (reply, outcome) = ReplyTo::to_session(language);
                 room.publish(Publish {
-                    session,
+                    session: None,
                     user,
                     key,
                     after,

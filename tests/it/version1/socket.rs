@@ -288,6 +288,24 @@ async fn user_has_sixty_four_sockets_of_version_1_beside_those_of_version_2() {
 }
 
 #[tokio::test]
+async fn what_was_said_right_before_the_socket_closed_is_published() {
+    let app = TestApp::spawn().await;
+    let (ada, min) = (app.user("Ada").await, app.user("민지").await);
+    let event = ada.create_event("Lesson").await;
+    ada.bring(&min, event).await;
+    let mut mins = Chat::open(&min, event).await;
+    let mut chat = Chat::open(&ada, event).await;
+    let said: Vec<String> = (0..20).map(|number| format!("bye {number}")).collect();
+    for text in &said {
+        chat.say(text).await;
+    }
+    chat.close().await;
+    for text in said {
+        assert_eq!(mins.words().await.message, text);
+    }
+}
+
+#[tokio::test]
 async fn language_of_notes_is_asked_for_as_over_http_or_the_users_own() {
     let app = TestApp::spawn().await;
     let ada = app.user("Ada").await;
@@ -313,6 +331,14 @@ async fn language_of_notes_is_asked_for_as_over_http_or_the_users_own() {
         (english.message_id, english.created_at, english.sender_id),
         (korean.message_id, korean.created_at, ada.id)
     );
+    // So is the reason why there is no socket.
+    let nowhere = Opening {
+        path: "/api/v1/ws?event_id=999999",
+        headers: bearer(&ada),
+    };
+    let (status, body) = Chat::refusal(app.address, nowhere).await;
+    assert_eq!((status, body["code"].as_str()), (404, Some("EVENT_NOT_FOUND")));
+    assert!(body["error"].as_str().unwrap().is_ascii(), "{body}");
 }
 
 #[tokio::test]

@@ -44,13 +44,14 @@ impl State {
         self.show_view();
     }
 
-    fn learn(&mut self, people: Vec<Person>) {
+    pub(super) fn learn(&mut self, people: Vec<Person>) {
         for Person { id, name } in people {
             match self.people.get(&id) {
                 // Gone, whatever a page says that was read before that.
                 Some(known) if known.is_empty() => {}
+                Some(known) if *known == name => {}
                 _ => {
-                    self.people.insert(id, name);
+                    Arc::make_mut(&mut self.people).insert(id, name);
                 }
             }
         }
@@ -59,8 +60,8 @@ impl State {
     /// Shows `user` by another name from now on; without one, by none ever again. Somebody
     /// whom the room does not know stays unknown to it.
     pub(in crate::realtime::room) fn rename(&mut self, user: UserId, name: Option<String>) {
-        if let Some(known) = self.people.get_mut(&user) {
-            *known = name.unwrap_or_default();
+        if self.people.contains_key(&user) {
+            Arc::make_mut(&mut self.people).insert(user, name.unwrap_or_default());
         }
     }
 

@@ -130,9 +130,8 @@ impl State {
                 Personal::Went(_) | Personal::Came(_) => None,
             })
             .collect();
-        if !told.is_empty() || !removed.is_empty() {
-            self.feed.told = Some(now);
-        }
+        // Also when nobody hears it: everyone was looked up, and that for each message.
+        self.feed.told = Some(now);
         let whole = told.iter().any(|(_, change, _)| *change > FeedChange::Entries);
         News {
             event: self.event.id,

@@ -73,7 +73,8 @@ pub(crate) struct Settings {
 /// A message on its way into the room.
 #[derive(Debug)]
 pub(crate) struct Publish {
-    pub(crate) session: SessionId,
+    /// The socket that must have joined the room; none where whoever says it need be there no more.
+    pub(crate) session: Option<SessionId>,
     pub(crate) user: UserId,
     pub(crate) key: Uuid,
     pub(crate) after: u64,
@@ -195,7 +196,7 @@ pub(in crate::realtime::room) struct State {
     settings: Settings,
     event: Event,
     participants: Vec<Participant>,
-    people: HashMap<UserId, String>,
+    people: Arc<HashMap<UserId, String>>,
     circle: Circle,
     tip: Tip,
     tail: Tail,
@@ -233,10 +234,12 @@ impl State {
             settings,
             event,
             participants,
-            people: people
-                .into_iter()
-                .map(|person| (person.id, person.name))
-                .collect(),
+            people: Arc::new(
+                people
+                    .into_iter()
+                    .map(|person| (person.id, person.name))
+                    .collect(),
+            ),
             circle,
             tip,
             tail,

@@ -64,10 +64,10 @@ impl State {
 
     fn admit(&self, publish: &Publish, searched: u64) -> Result<Admission, RoomError> {
         self.check_participant(publish.user)?;
-        if self
-            .sessions
-            .get(&publish.session)
-            .is_none_or(|attached| attached.user != publish.user)
+        let attached = |session| self.sessions.get(&session);
+        if publish
+            .session
+            .is_some_and(|session| attached(session).is_none_or(|attached| attached.user != publish.user))
         {
             return Err(RoomError::NotJoined);
         }

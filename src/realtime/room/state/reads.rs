@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::State;
+use super::{PARTICIPANTS_SHOWN, State};
 use crate::{
     domain::{
         entry::{Entry, Kind},
@@ -166,9 +166,11 @@ impl State {
         self.reads.board.lock().marks.insert(user, mark);
         let told = told || self.reads.moved.get(&user).is_some_and(|moved| moved.told);
         self.reads.moved.insert(user, Moved { mark, told });
+        // The others are shown to nobody; this is done for every message.
         if let Some(participant) = self
             .participants
             .iter_mut()
+            .take(PARTICIPANTS_SHOWN)
             .find(|participant| participant.user == user)
         {
             participant.read = mark;
@@ -185,11 +187,15 @@ impl State {
         self.move_mark(user, mark, false);
     }
 
-    /// Of who takes part no longer no mark is kept.
+    /// Of who takes part no longer no mark is kept, and who waited for one is told why.
     pub(super) fn end_reading(&mut self, user: UserId) {
         self.reads.board.lock().marks.remove(&user);
         self.reads.moved.remove(&user);
         self.reads.typing.remove(&user);
+        let waiting = self.reads.waiting.extract_if(.., |read| read.user == user);
+        for reply in waiting.filter_map(|read| read.reply) {
+            reply.fail(&RoomError::Gone);
+        }
     }
 
     /// Moves the mark of an author who had read everything that was said before this message.
@@ -211,6 +217,10 @@ impl State {
     pub(super) fn merge_marks(&mut self) {
         let mut board = self.reads.board.lock();
         for participant in &mut self.participants {
+            // The store told of them before the fact that put this one out.
+            if !self.circle.has(participant.user) {
+                continue;
+            }
             let mark = board.marks.entry(participant.user).or_default();
             if participant.read.seq > mark.seq {
                 *mark = participant.read;
@@ -371,8 +381,9 @@ impl State {
     /// The first of those who take part, for `user`, who must be one of them.
     pub(in crate::realtime::room) fn company_of(&self, user: UserId) -> Result<Vec<UserId>, RoomError> {
         self.check_participant(user)?;
-        let first = self.participants.iter().take(LIVELY);
-        Ok(first.map(|participant| participant.user).collect())
+        // What is shown may lag behind a removal; the circle does not.
+        let here = self.participants.iter().map(|participant| participant.user);
+        Ok(here.filter(|user| self.circle.has(*user)).take(LIVELY).collect())
     }
 
     /// Whose coming and going the room's sockets are told of.

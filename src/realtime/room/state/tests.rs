@@ -366,7 +366,7 @@ impl World {
             .find(|entry| entry.author == Some(client.user) && entry.key == key);
         let newest = first_try.map_or(self.log.len() as u64, |entry| entry.seq - 1);
         let publish = Publish {
-            session: client.session,
+            session: Some(client.session),
             user: client.user,
             key,
             after: newest.saturating_sub(back),
@@ -809,5 +809,92 @@ fn feed_merges_what_happens_in_half_a_second_and_the_strongest_change_wins() {
         told(&mut world, now),
         [(1, "entries"), (2, "entries")],
         "nothing after `removed`"
+    );
+}
+
+#[test]
+fn feed_that_nobody_hears_is_looked_at_no_oftener_than_one_that_is_heard() {
+    let mut world = World::new();
+    let now = Instant::now();
+    world.join(1, false);
+    world.publish(1, 1, 0, 0);
+    world.append(usize::MAX, 0);
+    assert_eq!(world.state.feed_due(now), Some(now));
+    assert!(world.state.take_news(now, |_| false).told.is_empty());
+    world.publish(1, 2, 0, 0);
+    world.append(usize::MAX, 0);
+    let due = world.state.feed_due(now).unwrap();
+    assert_eq!(due - now, Duration::from_millis(500));
+}
+
+#[test]
+fn reader_who_is_put_out_while_marks_are_written_is_answered() {
+    let mut world = World::new();
+    world.step(&Op::Membership {
+        user: 2,
+        enters: true,
+    });
+    world.hear();
+    world.append(usize::MAX, 0);
+    world.join(1, false);
+    world.write(true);
+    world.publish(1, 1, 0, 0);
+    world.append(usize::MAX, 0);
+    world.clients[&2].outbox.take_frames();
+    world.read(2, 0);
+    assert!(
+        world.clients[&2].outbox.take_frames().is_empty(),
+        "not written yet"
+    );
+    world.step(&Op::Membership {
+        user: 2,
+        enters: false,
+    });
+    world.hear();
+    world.append(usize::MAX, 0);
+    world.write(true);
+    let frames = world.clients[&2].outbox.take_frames();
+    let reply: Value = serde_json::from_slice(payload(frames.last().unwrap())).unwrap();
+    assert!(reply["error"]["code"].is_string(), "{reply}");
+    assert!(!world.state.readers_wait(), "nobody is left to wait");
+}
+
+#[test]
+fn mark_of_somebody_put_out_does_not_come_back_with_an_older_view_of_the_event() {
+    let mut world = World::new();
+    world.step(&Op::Membership {
+        user: 2,
+        enters: true,
+    });
+    world.hear();
+    world.append(usize::MAX, 0);
+    let has_mark = |world: &World| world.state.board().lock().marks.contains_key(&UserId(2));
+    assert!(has_mark(&world));
+    world.commit(Change::Confirmed {});
+    world.hear();
+    world.step(&Op::Membership {
+        user: 2,
+        enters: false,
+    });
+    world.hear();
+    world.append(usize::MAX, 0);
+    assert!(!has_mark(&world), "others count as taking part who have one");
+}
+
+#[test]
+fn names_are_shared_with_whoever_reads_a_page_until_one_changes() {
+    let mut world = World::new();
+    let person = |name: &str| crate::ports::Person {
+        id: HOST,
+        name: name.into(),
+    };
+    world.state.learn(vec![person("Ada")]);
+    let before = world.state.names();
+    world.state.learn(vec![person("Ada")]);
+    assert!(Arc::ptr_eq(&before, &world.state.names()));
+    world.state.rename(HOST, None);
+    assert_eq!(
+        (before[&HOST].as_str(), world.state.names()[&HOST].as_str()),
+        ("Ada", "")
     );
 }

@@ -86,9 +86,9 @@ impl State {
         entries.iter().filter_map(frame).collect()
     }
 
-    /// The names of everyone whom the record may name.
-    pub(in crate::realtime::room) fn names(&self) -> HashMap<UserId, String> {
-        self.people.clone()
+    /// The names of everyone whom the record may name, as they are now.
+    pub(in crate::realtime::room) fn names(&self) -> Arc<HashMap<UserId, String>> {
+        Arc::clone(&self.people)
     }
 }
 
