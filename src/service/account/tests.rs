@@ -8,12 +8,13 @@ use std::{
 
 use super::Accounts;
 use crate::{
-    adapters::sql::{fixture::TestDb, idempotency as keys, users},
+    adapters::sql::{fixture::TestDb, idempotency as keys, participants, users},
     domain::{
+        event::Participant,
         id::UserId,
         time::{Clock, Micros},
     },
-    service::events::Events,
+    service::events::{Events, tests::dinner},
 };
 
 #[tokio::test]
@@ -51,4 +52,36 @@ async fn what_a_late_request_of_a_deleted_account_left_behind_goes_with_the_last
     hands.fetch_add(wait, Ordering::SeqCst);
     accounts.clear_departed().await.unwrap();
     assert!(!is_kept().await);
+}
+
+#[tokio::test]
+async fn why_somebody_answered_goes_with_the_account() {
+    let db = TestDb::open().await;
+    let clock = Clock::from_fn(|| Micros(1_790_000_000_000_000));
+    let events = Events::new(db.sql.clone(), clock.clone());
+    let accounts = Accounts::new(db.sql.clone(), events.clone(), clock.clone(), Arc::new(|_| {}));
+    let (host, guest) = (db.user("Host").await, db.user("Guest").await);
+    let event = events.create(host, dinner()).await.unwrap().event.id;
+    let mut conn = db.sql.get().await.unwrap();
+    let came = Participant::invited(guest);
+    participants::insert(&mut conn, event, &came, clock.now())
+        .await
+        .unwrap();
+    drop(conn);
+    events
+        .answer(guest, event, false, Some("in hospital".into()))
+        .await
+        .unwrap();
+    let reason = async || {
+        let mut conn = db.sql.get().await.unwrap();
+        let here = participants::of_event(&mut conn, event).await.unwrap();
+        here.participants
+            .into_iter()
+            .find(|one| one.user == guest)
+            .unwrap()
+            .reason
+    };
+    assert_eq!(reason().await.as_deref(), Some("in hospital"));
+    accounts.delete(guest).await.unwrap();
+    assert_eq!(reason().await, None);
 }
