@@ -9,6 +9,7 @@
 //! - [`fact`]: one change of an event, as history keeps it.
 //! - [`event`]: an appointment and the rules of its life.
 //! - [`visibility`]: which part of a record a participant may see.
+//! - [`text`]: characters that a line must not have, or that do not show.
 //! - [`time`]: instants in microseconds.
 //! - [`user`]: a person with an account.
 //! - [`view`]: an event as clients read it.
@@ -21,6 +22,7 @@ pub mod id;
 pub mod message;
 pub mod message_id;
 pub mod phone;
+pub mod text;
 pub mod time;
 pub mod user;
 pub mod view;

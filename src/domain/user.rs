@@ -4,7 +4,12 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
-use super::{id::UserId, phone::Phone, time::Micros};
+use super::{
+    id::UserId,
+    phone::Phone,
+    text::{is_blank, turns_direction},
+    time::Micros,
+};
 use crate::error::{Coded, ErrorCode};
 
 /// The longest display name, in Unicode scalar values.
@@ -124,16 +129,12 @@ impl UserName {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let name = text.trim();
         // Bytes first: counting the characters of a huge text is work for nothing.
-        let is_blank =
-            |c: char| c.is_whitespace() || matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}');
         if name.chars().take(NAME_CHARS).all(is_blank)
             || name.len() > NAME_CHARS * 4
             || name.chars().count() > NAME_CHARS
         {
             return Err(NameError);
         }
-        let turns_direction =
-            |c| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
         let breaks_line = |c| matches!(c, '\u{2028}' | '\u{2029}');
         if name
             .chars()

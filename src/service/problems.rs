@@ -3,7 +3,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::error::{Coded, ErrorCode};
+use crate::{
+    domain::text::{is_blank, turns_direction},
+    error::{Coded, ErrorCode},
+};
 
 /// One value that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,14 +65,12 @@ impl Problems {
             self.note(pointer, format!("at most {max_chars} characters"));
         }
         let is_allowed = |c: char| !c.is_control() || (lines && matches!(c, '\n' | '\r' | '\t'));
-        // What turns the direction of a line would turn that of the page around it.
-        let turns =
-            |c| matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-        if !text.chars().all(|c| is_allowed(c) && (lines || !turns(c))) {
+        if !text
+            .chars()
+            .all(|c| is_allowed(c) && (lines || !turns_direction(c)))
+        {
             self.note(pointer, "no control characters");
         }
-        let is_blank =
-            |c: char| c.is_whitespace() || matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}');
         (!text.chars().all(is_blank)).then_some(text)
     }
 }
