@@ -7,11 +7,11 @@ use std::{
     str::FromStr,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use timingle::{
     app, chat,
-    config::{self, Config, Profile, Sources},
+    config::{self, Config, Sources},
     domain::{
         entry::{Hash, Head},
         id::{EventId, RoomId},
@@ -150,12 +150,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// The configuration, checked, with log lines flowing as it says.
 fn ready(sources: &Sources) -> anyhow::Result<Config> {
     let config = Config::load(sources)?;
-    if config.profile == Profile::Production {
-        bail!(
-            "this build has no engines for the production profile yet \
-             (PostgreSQL, ScyllaDB or Cassandra, NATS, Redis); run the embedded profile"
-        );
-    }
     telemetry::init(&config.log)?;
     Ok(config)
 }

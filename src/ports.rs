@@ -59,6 +59,9 @@ pub trait RoomLog: Send + Sync + 'static {
     /// # Errors
     /// As [`RoomLog::read`].
     async fn tip(&self, room: RoomId) -> Result<Tip, ReadError>;
+
+    /// Takes nothing more, and returns once what it had taken is done with.
+    async fn close(&self) {}
 }
 
 /// What an append wrote.

@@ -1,18 +1,19 @@
 //! The composition root: the only place that knows every concrete type.
 //!
 //! - [`App`]: a server, built and then run; `serve` and every test build the same one.
+//! - `engines`: the stores and services that the configuration names.
 //! - `tools`: what the other subcommands do with the stores.
 
 mod background;
 mod departures;
 mod due;
+mod engines;
 mod sign_ins;
 mod tools;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -24,23 +25,15 @@ use actix_server::ServerHandle;
 use actix_service::{fn_service, map_config};
 use actix_web::{dev::AppConfig, middleware::from_fn};
 use anyhow::Context as _;
-use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{runtime, task::JoinHandle, time::timeout};
 
 pub use tools::{export, grant, migrate, repair, serve};
 
-use self::sign_ins::AuthSignIns;
+use self::{engines::Engines, sign_ins::AuthSignIns};
 use crate::{
-    adapters::{
-        memory::{MemoryCodes, MemoryCounters, MemoryPresence},
-        sms::HttpSender,
-        sql::{Sql, migrate as migrations},
-        sqlite_log::SqliteLog,
-        terminal::TerminalSender,
-    },
-    config::{Config, Profile},
-    data_dir::DataDir,
-    domain::{id::RoomId, time::Clock},
+    adapters::{sms::HttpSender, terminal::TerminalSender},
+    config::Config,
+    domain::time::Clock,
     http::{self, Readiness},
     ports::{CodeSender, RoomLog},
     realtime::{
@@ -99,11 +92,9 @@ pub struct App {
     roster: Roster,
     shared: Arc<session::Shared>,
     parts: http::Parts,
-    log: Arc<SqliteLog>,
     tasks: Vec<JoinHandle<()>>,
     arbiters: Vec<actix::Arbiter>,
-    /// Held until the very end: it keeps a second server off the stores.
-    data_dir: DataDir,
+    engines: Engines,
 }
 
 impl App {
@@ -118,10 +109,6 @@ impl App {
         background: &runtime::Handle,
         overrides: Overrides,
     ) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            config.profile == Profile::Embedded,
-            "this build runs the embedded profile only; unset TIMINGLE_PROFILE"
-        );
         crate::metrics::install().context("the metrics cannot be set up")?;
         let Overrides {
             clock,
@@ -129,19 +116,16 @@ impl App {
             sender,
         } = overrides;
 
-        let data_dir = DataDir::open(&config.data.dir)?;
-        if config.auth.jwt_secret.expose_secret().is_empty() {
-            config.auth.jwt_secret = SecretString::from(data_dir.secret()?.expose_secret().to_owned());
-        }
-        let (sql, log) = open_stores(&config, &data_dir).await?;
+        let mut engines = Engines::open(&mut config, &clock, background).await?;
+        let sql = engines.sql.clone();
 
         let (listener, address) = listen(&mut config)?;
         let arbiters: Vec<actix::Arbiter> = (0..threads(config.room.threads))
             .map(|_| actix::Arbiter::new())
             .collect();
-        let room_log = wrap_log(Arc::clone(&log) as Arc<dyn RoomLog>);
+        let room_log = wrap_log(Arc::clone(&engines.log));
         let roster = Roster::new(config.limits.sockets_per_user, config.limits.v1_sockets_per_user);
-        let presences = Presences::new(roster.clone(), Arc::new(MemoryPresence::new()), clock.clone());
+        let presences = Presences::new(roster.clone(), Arc::clone(&engines.presence), clock.clone());
         let registry = Registry::new(
             Arc::clone(&room_log),
             Arc::new(SqlFacts::new(sql.clone())),
@@ -158,8 +142,8 @@ impl App {
                 &config.limits,
                 AuthParts {
                     sql: sql.clone(),
-                    codes: Arc::new(MemoryCodes::new(clock.clone())),
-                    counters: Arc::new(MemoryCounters::new()),
+                    codes: Arc::clone(&engines.codes),
+                    counters: Arc::clone(&engines.counters),
                     sender: sender.map_or_else(|| code_sender(&config), Ok)?,
                     on_revoked: Arc::new(move |sign_in| roster.revoke(sign_in)),
                     clock: clock.clone(),
@@ -198,7 +182,7 @@ impl App {
             ),
             exports: Exports::new(room_log, Arc::new(SqlFacts::new(sql.clone()))),
             registry: registry.clone(),
-            readiness: readiness(&sql, &log, &roster),
+            readiness: readiness(engines.take_checks(), &roster),
         };
         let tasks = background::start(background, &config, &parts, &shared, presences, &sql, &clock);
         Ok(Self {
@@ -209,10 +193,9 @@ impl App {
             roster,
             shared,
             parts,
-            log,
             tasks,
             arbiters,
-            data_dir,
+            engines,
         })
     }
 
@@ -226,9 +209,9 @@ impl App {
         &self.config.server.public_url
     }
 
-    /// Where the data lies.
-    pub fn data_dir(&self) -> PathBuf {
-        std::path::absolute(self.data_dir.path()).unwrap_or_else(|_| self.data_dir.path().to_owned())
+    /// Where the data lies: a directory, or the engines.
+    pub fn data(&self) -> String {
+        self.engines.place.clone()
     }
 
     /// Accepts until `stop` resolves, then drains: clients are told when to come back, what
@@ -327,29 +310,12 @@ impl App {
         for task in &self.tasks {
             task.abort();
         }
-        self.log.close().await;
+        self.engines.close().await;
         for arbiter in self.arbiters {
             arbiter.stop();
         }
         tracing::info!("stopped");
-        drop(self.data_dir);
     }
-}
-
-/// Opens both stores, the relational one at this version's schema.
-async fn open_stores(config: &Config, data_dir: &DataDir) -> anyhow::Result<(Sql, Arc<SqliteLog>)> {
-    let app_db = data_dir.path().join("app.db");
-    migrations::migrate(&app_db)
-        .await
-        .with_context(|| format!("{} cannot be migrated", app_db.display()))?;
-    let sql = Sql::open(&app_db, config.data.pool, config.data.pool_timeout)
-        .await
-        .with_context(|| format!("{} cannot be opened", app_db.display()))?;
-    let chat_db = data_dir.path().join("chat.db");
-    let name = chat_db.display().to_string();
-    let log = tokio::task::spawn_blocking(move || SqliteLog::open(&chat_db)).await?;
-    let log = log.with_context(|| format!("{name} cannot be opened"))?;
-    Ok((sql, Arc::new(log)))
 }
 
 /// Brings one-time codes as `config` says: through a service, or to the terminal.
@@ -380,29 +346,15 @@ fn threads(configured: usize) -> usize {
     }
 }
 
-fn readiness(sql: &Sql, log: &Arc<SqliteLog>, roster: &Roster) -> Readiness {
-    let (sql, log, roster) = (sql.clone(), Arc::clone(log), roster.clone());
-    Readiness::new(vec![
-        (
-            "relational_store",
-            Box::new(move || {
-                let sql = sql.clone();
-                Box::pin(async move { sql.get().await.is_ok() })
-            }),
-        ),
-        (
-            "room_log",
-            Box::new(move || {
-                let log = Arc::clone(&log);
-                Box::pin(async move { log.tip(RoomId(uuid::Uuid::nil())).await.is_ok() })
-            }),
-        ),
-        (
-            "accepting",
-            Box::new(move || {
-                let draining = roster.is_draining();
-                Box::pin(async move { !draining })
-            }),
-        ),
-    ])
+/// What `/readyz` asks: `engines`, and whether this node still takes anybody in.
+fn readiness(mut engines: Vec<http::Check>, roster: &Roster) -> Readiness {
+    let roster = roster.clone();
+    engines.push((
+        "accepting",
+        Box::new(move || {
+            let draining = roster.is_draining();
+            Box::pin(async move { !draining })
+        }),
+    ));
+    Readiness::new(engines)
 }

@@ -63,7 +63,7 @@ fn welcome(app: &App, proof: Proof, has_sms: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "timingle {} is running", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  address   http://{}", app.address())?;
-    writeln!(out, "  data      {}", app.data_dir().display())?;
+    writeln!(out, "  data      {}", app.data())?;
     writeln!(out, "  sign in   {how}")?;
     writeln!(out, "  talk      timingle chat --server {}", app.public_url())?;
     writeln!(out, "  stop      Ctrl-C")?;

@@ -10,8 +10,20 @@ use super::{
 };
 
 /// The variables that existing deployments set, and the keys they stand for.
-const DEPLOYMENT_NAMES: [(&str, &str); 5] = [
+const DEPLOYMENT_NAMES: [(&str, &str); 17] = [
     ("PORT", "server.port"),
+    ("POSTGRES_HOST", "postgres.host"),
+    ("POSTGRES_PORT", "postgres.port"),
+    ("POSTGRES_USER", "postgres.user"),
+    ("POSTGRES_PASSWORD", "postgres.password"),
+    ("POSTGRES_DB", "postgres.database"),
+    ("REDIS_HOST", "redis.host"),
+    ("REDIS_PORT", "redis.port"),
+    ("REDIS_PASSWORD", "redis.password"),
+    ("NATS_URL", "nats.url"),
+    ("SCYLLA_HOSTS", "scylla.hosts"),
+    ("SCYLLA_KEYSPACE", "scylla.keyspace"),
+    ("SCYLLA_CONSISTENCY", "scylla.consistency"),
     ("JWT_SECRET", "auth.jwt_secret"),
     ("JWT_ACCESS_EXPIRY", "auth.access_expiry"),
     ("JWT_REFRESH_EXPIRY", "auth.refresh_expiry"),

@@ -16,7 +16,12 @@ const PROFILES: [(&str, &str); 2] = [
     ("production", include_str!("../../config/production.toml")),
 ];
 /// Keys whose values are never shown.
-pub(super) const SECRETS: [&str; 5] = [
+pub(super) const SECRETS: [&str; 9] = [
+    "postgres.password",
+    "scylla.password",
+    "redis.password",
+    // May hold credentials.
+    "nats.url",
     "auth.jwt_secret",
     "auth.jwt_previous_secret",
     "auth.review_code",

@@ -2,6 +2,7 @@
 //!
 //! No global: each component takes its own section by value.
 
+mod engines;
 mod env;
 mod load;
 mod sms;
@@ -14,6 +15,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+pub use engines::{Consistency, Nats, Postgres, Redis, Scylla};
 pub use load::{Sources, effective};
 pub use sms::{SmsBodyError, SmsWords};
 
@@ -27,6 +29,14 @@ pub struct Config {
     pub server: Server,
     /// `[data]`
     pub data: Data,
+    /// `[postgres]`
+    pub postgres: Postgres,
+    /// `[scylla]`
+    pub scylla: Scylla,
+    /// `[nats]`
+    pub nats: Nats,
+    /// `[redis]`
+    pub redis: Redis,
     /// `[auth]`
     pub auth: Auth,
     /// `[sms]`

@@ -16,8 +16,60 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     sign_in(config, &mut found);
     codes(config, &mut found);
+    engines(config, &mut found);
     everything_else(config, &mut found);
     found
+}
+
+/// What is wrong with where the engines are.
+fn engines(config: &Config, found: &mut Vec<Problem>) {
+    let mut check = checker(found);
+    let (postgres, scylla, nats, redis) = (&config.postgres, &config.scylla, &config.nats, &config.redis);
+    for (key, value) in [
+        ("postgres.host", &postgres.host),
+        ("postgres.user", &postgres.user),
+        ("postgres.database", &postgres.database),
+        ("redis.host", &redis.host),
+    ] {
+        check(!value.is_empty(), key, "is empty".into());
+    }
+    check(!scylla.hosts.is_empty(), "scylla.hosts", "names no node".into());
+    check(
+        is_keyspace(&scylla.keyspace),
+        "scylla.keyspace",
+        format!(
+            "`{}` is not a keyspace's name: a letter, then at most 47 letters, digits and underscores, in lower case",
+            scylla.keyspace
+        ),
+    );
+    check(
+        scylla.user.is_empty() == scylla.password.expose_secret().is_empty(),
+        "scylla.user",
+        "and scylla.password come together, or not at all".into(),
+    );
+    let servers = nats.url.expose_secret();
+    check(
+        servers
+            .split(',')
+            .all(|url| url::Url::parse(url.trim()).is_ok_and(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host())),
+        "nats.url",
+        "is not an address such as nats://127.0.0.1:4222, or several separated by commas".into(),
+    );
+    check(
+        !nats.prefix.is_empty() && nats.prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'),
+        "nats.prefix",
+        format!("`{}` is not made of letters, digits, `_` and `-`", nats.prefix),
+    );
+    check(!redis.prefix.is_empty(), "redis.prefix", "is empty".into());
+}
+
+/// Whether `name` can be written into CQL without quotes; both servers allow 48 characters.
+fn is_keyspace(name: &str) -> bool {
+    name.len() <= 48
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// What is wrong with all the rest.
@@ -142,6 +194,12 @@ fn sign_in(config: &Config, found: &mut Vec<Problem>) {
         "is shorter than an access token's life".into(),
     );
     for (key, life) in [
+        ("postgres.connect_timeout", config.postgres.connect_timeout),
+        ("postgres.statement_timeout", config.postgres.statement_timeout),
+        ("scylla.connect_timeout", config.scylla.connect_timeout),
+        ("scylla.append_timeout", config.scylla.append_timeout),
+        ("scylla.read_timeout", config.scylla.read_timeout),
+        ("redis.timeout", config.redis.timeout),
         ("auth.access_expiry", auth.access_expiry),
         ("auth.v1_access_expiry", auth.v1_access_expiry),
     ] {
@@ -194,6 +252,7 @@ fn numbers(config: &Config) -> Vec<(&'static str, u64, u64)> {
     let n = |number: usize| number as u64;
     vec![
         ("data.pool", 1, config.data.pool.into()),
+        ("redis.pool", 1, config.redis.pool.into()),
         ("auth.code_tries", 1, config.auth.code_tries.into()),
         ("limits.body_chars", 1, n(limits.body_chars)),
         ("limits.frame_bytes", 1024, n(limits.frame_bytes)),

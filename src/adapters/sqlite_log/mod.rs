@@ -175,6 +175,10 @@ impl RoomLog for SqliteLog {
     async fn tip(&self, room: RoomId) -> Result<Tip, ReadError> {
         self.readers.run(room, move |conn| read::tip(conn, room)).await
     }
+
+    async fn close(&self) {
+        Self::close(self).await;
+    }
 }
 
 #[cfg(test)]
