@@ -1,6 +1,6 @@
 //! Who the people of events are: their names, and who knows whom.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -35,24 +35,26 @@ pub async fn people_of(conn: &mut Conn, event: EventId) -> Result<Vec<Person>, S
     let actors = of_event
         .filter(event_history::actor.is_not_null())
         .select(event_history::actor.assume_not_null());
-    let rows = users::table
-        .filter(
-            users::id
-                .eq_any(taking_part)
-                .or(users::id.eq_any(subjects))
-                .or(users::id.eq_any(actors)),
-        )
-        .order(users::id)
-        .select((users::id, users::name))
-        .load::<(i64, Option<String>)>(conn)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, name)| Person {
-            id: UserId(id),
-            name: name.unwrap_or_default(),
-        })
-        .collect())
+    let mut people = BTreeMap::new();
+    // One after the other: alternatives in one condition would make PostgreSQL read all users.
+    macro_rules! add_named {
+        ($ids:expr) => {{
+            let named = users::table
+                .filter(users::id.eq_any($ids))
+                .select((users::id, users::name))
+                .load::<(i64, Option<String>)>(conn)
+                .await?;
+            people.extend(named);
+        }};
+    }
+    add_named!(taking_part);
+    add_named!(subjects);
+    add_named!(actors);
+    let person = |(id, name): (i64, Option<String>)| Person {
+        id: UserId(id),
+        name: name.unwrap_or_default(),
+    };
+    Ok(people.into_iter().map(person).collect())
 }
 
 /// Which of `others` have an active account and take part, or ever took part, in an event in

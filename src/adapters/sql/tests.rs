@@ -127,7 +127,7 @@ async fn every_column_of_the_schema_exists() {
 #[tokio::test]
 async fn nobody_waits_for_a_connection_beyond_the_limit() {
     let db = TestDb::open().await;
-    let sql = Sql::open(&db.path, 1, Duration::from_millis(50)).await.unwrap();
+    let sql = db.again(1, Duration::from_millis(50)).await;
     let held = sql.get().await.unwrap();
     let error = sql.get().await.err().unwrap();
     assert!(matches!(error, SqlError::Unavailable(_)));

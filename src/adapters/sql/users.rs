@@ -4,9 +4,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 
-use super::{Common, Conn, SqlError, schema::users};
+use super::{
+    Common, Conn, SqlError,
+    schema::users,
+    tables::{Numbered, last_number, skip_numbers},
+};
 use crate::domain::{
     id::UserId,
     phone::Phone,
@@ -96,6 +100,15 @@ pub async fn insert(conn: &mut Conn, new: NewUser<'_>) -> Result<Option<User>, S
 /// # Errors
 /// As [`insert`].
 pub async fn bury(conn: &mut Conn, ids: &[UserId], at: Micros) -> Result<(), SqlError> {
+    let newest = ids.iter().map(|id| id.0).max().unwrap_or(0);
+    if last_number(conn, Numbered::Users).await? < newest {
+        if let Conn::Pg(_) = conn {
+            // Nobody may take a number between the look at the last one and the skip.
+            conn.batch_execute("lock table users in share row exclusive mode")
+                .await?;
+        }
+        skip_numbers(conn, Numbered::Users, newest).await?;
+    }
     let at = at.to_datetime();
     for id in ids {
         diesel::insert_into(users::table)

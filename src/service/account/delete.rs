@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use diesel_async::AsyncConnection as _;
-
 use super::{AccountError, Accounts};
 use crate::{
     adapters::sql::{SqlError, idempotency, invites, participants, sessions, users},
@@ -41,20 +39,19 @@ impl Accounts {
     /// [`AccountError::Unknown`]: it was gone before; or the store failed and all is as it was.
     #[tracing::instrument(name = "delete_account", skip_all, fields(user.id = user.0))]
     pub async fn delete(&self, user: UserId) -> Result<(), AccountError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            if !users::erase(conn, user, now).await? {
-                return Err(AccountError::Unknown);
-            }
-            sessions::end_all(conn, user, now).await?;
-            idempotency::forget_of(conn, user).await?;
-            invites::deactivate_of(conn, user).await?;
-            participants::forget_reasons(conn, user).await?;
-            Ok(())
-        })
-        .await?;
-        drop(conn);
+        self.sql
+            .write(async |conn| {
+                let now = self.clock.now();
+                if !users::erase(conn, user, now).await? {
+                    return Err(AccountError::Unknown);
+                }
+                sessions::end_all(conn, user, now).await?;
+                idempotency::forget_of(conn, user).await?;
+                invites::deactivate_of(conn, user).await?;
+                participants::forget_reasons(conn, user).await?;
+                Ok(())
+            })
+            .await?;
         tracing::info!(target: "audit", action = "USER_DELETED", user.id = user.0, "user {user} deleted the account");
         (self.on_barred)(user);
         Ok(())
@@ -85,13 +82,13 @@ impl Accounts {
 
     /// Ends the watch on `user`, and once more what a late request may have left behind.
     async fn forget(&self, user: UserId) -> Result<(), SqlError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            idempotency::forget_of(conn, user).await?;
-            invites::deactivate_of(conn, user).await?;
-            users::has_left(conn, user).await
-        })
-        .await
+        self.sql
+            .write(async |conn| {
+                idempotency::forget_of(conn, user).await?;
+                invites::deactivate_of(conn, user).await?;
+                users::has_left(conn, user).await
+            })
+            .await
     }
 
     /// Whether nothing is left to do for `user`.

@@ -22,12 +22,6 @@ pub enum AccountError {
     Store(#[from] SqlError),
 }
 
-impl From<diesel::result::Error> for AccountError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl Coded for AccountError {
     fn code(&self) -> ErrorCode {
         match self {
@@ -63,12 +57,6 @@ pub enum StatusError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] SqlError),
-}
-
-impl From<diesel::result::Error> for StatusError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 impl Coded for StatusError {

@@ -1,7 +1,5 @@
 //! Who looks after the service, and what they may do to accounts.
 
-use diesel_async::AsyncConnection as _;
-
 use super::{AccountError, Accounts, StatusError};
 use crate::{
     adapters::sql::users,
@@ -34,9 +32,9 @@ impl Accounts {
             problems.note("/status", "ACTIVE or SUSPENDED");
         }
         let status = problems.or(status)?.unwrap_or(UserStatus::Active);
-        let mut conn = self.sql.get().await?;
-        let (before, after) = conn
-            .transaction(async |conn| {
+        let (before, after) = self
+            .sql
+            .write(async |conn| {
                 let before = users::by_id(conn, user).await?;
                 let before = before
                     .filter(|user| user.status != UserStatus::Deleted)
@@ -54,7 +52,6 @@ impl Accounts {
                 Ok::<_, StatusError>((before, after))
             })
             .await?;
-        drop(conn);
         tracing::info!(
             target: "audit",
             action = if after.is_active() { "USER_ACTIVATED" } else { "USER_SUSPENDED" },
@@ -76,11 +73,14 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Unknown`]: nobody has this number; or the store failed.
     pub async fn grant(&self, phone: &Phone, role: UserRole) -> Result<UserId, AccountError> {
-        let mut conn = self.sql.get().await?;
-        let user = users::by_phone(&mut conn, phone)
-            .await?
-            .ok_or(AccountError::Unknown)?;
-        users::set_role(&mut conn, user.id, role, self.clock.now()).await?;
+        let user = self
+            .sql
+            .write(async |conn| {
+                let user = users::by_phone(conn, phone).await?.ok_or(AccountError::Unknown)?;
+                users::set_role(conn, user.id, role, self.clock.now()).await?;
+                Ok::<_, AccountError>(user)
+            })
+            .await?;
         tracing::info!(
             target: "audit",
             action = "USER_ROLE_CHANGED",

@@ -80,7 +80,7 @@ impl Auth {
     ) -> Result<SignedIn, SignInError> {
         self.limit_sign_ins(caller.addr).await?;
         let name = name.map(UserName::parse).transpose()?;
-        let mut conn = self.0.parts.sql.get().await?;
+        self.0.parts.sql.check().await?;
         let hash = self.code_hash(verification_id, code.trim());
         match self
             .0
@@ -89,7 +89,7 @@ impl Auth {
             .check(verification_id, hash, self.now())
             .await?
         {
-            CodeCheck::Right(phone) => self.sign_up_or_in(&mut conn, &phone, name, caller, None).await,
+            CodeCheck::Right(phone) => self.sign_up_or_in(&phone, name, caller, None).await,
             CodeCheck::Wrong { tries_left } => Err(SignInError::WrongCode { tries_left }),
             CodeCheck::Gone => Err(SignInError::CodeGone),
         }

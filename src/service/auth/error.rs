@@ -97,12 +97,6 @@ pub enum SignInError {
     Store(#[from] SqlError),
 }
 
-impl From<diesel::result::Error> for SignInError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl Coded for SignInError {
     fn code(&self) -> ErrorCode {
         match self {
@@ -187,12 +181,6 @@ pub enum AuthenticateError {
     /// The store did not do its part: nothing is known about the token.
     #[error(transparent)]
     Store(#[from] SqlError),
-}
-
-impl From<diesel::result::Error> for AuthenticateError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 impl Coded for AuthenticateError {

@@ -11,7 +11,6 @@
 use std::net::IpAddr;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use diesel_async::AsyncConnection as _;
 use uuid::Uuid;
 
 use super::{
@@ -61,9 +60,11 @@ impl Auth {
         }
         let hash = refresh_token_hash(refresh_token);
         let now = self.now();
-        let mut conn = self.0.parts.sql.get().await?;
-        let (user, token, shown) = conn
-            .transaction(async |conn| {
+        let (user, token, shown) = self
+            .0
+            .parts
+            .sql
+            .write(async |conn| {
                 let token = sessions::by_token(conn, &hash)
                     .await?
                     .ok_or(TokenError::Invalid)?;
@@ -80,7 +81,6 @@ impl Auth {
                 Ok::<_, AuthenticateError>((user, token, shown))
             })
             .await?;
-        drop(conn);
         let Shown::Counts(refresh) = shown else {
             self.end_of_family(token.session);
             return Err(TokenError::Invalid.into());

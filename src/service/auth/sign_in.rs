@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use diesel_async::AsyncConnection;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -40,9 +39,8 @@ impl Auth {
     ) -> Result<SignedIn, SignInError> {
         let phone = self.unproven(phone, caller).await?;
         let name = name.map(UserName::parse).transpose()?;
-        let mut conn = self.0.parts.sql.get().await?;
         let life = Some(self.0.config.v1_access_expiry);
-        self.sign_up_or_in(&mut conn, &phone, name, caller, life).await
+        self.sign_up_or_in(&phone, name, caller, life).await
     }
 
     /// Signs in whoever names a number that a user has, without proof. Only with
@@ -53,15 +51,19 @@ impl Auth {
     #[tracing::instrument(name = "login", skip_all)]
     pub async fn login(&self, phone: &str, caller: &Caller) -> Result<SignedIn, SignInError> {
         let phone = self.unproven(phone, caller).await?;
-        let mut conn = self.0.parts.sql.get().await?;
         let life = Some(self.0.config.v1_access_expiry);
-        conn.transaction(async |conn| {
-            let user = users::by_phone(conn, &phone)
-                .await?
-                .ok_or(SignInError::UnknownNumber)?;
-            self.begin_session(conn, user, false, caller, life).await
-        })
-        .await
+        let signed_in = self
+            .0
+            .parts
+            .sql
+            .write(async |conn| {
+                let user = users::by_phone(conn, &phone)
+                    .await?
+                    .ok_or(SignInError::UnknownNumber)?;
+                self.begin_session(conn, user, false, caller, life).await
+            })
+            .await?;
+        Ok(welcomed(signed_in))
     }
 
     async fn unproven(&self, phone: &str, caller: &Caller) -> Result<Phone, SignInError> {
@@ -77,7 +79,6 @@ impl Auth {
     /// live for `life`, by default for as long as the configuration says.
     pub(super) async fn sign_up_or_in(
         &self,
-        conn: &mut Conn,
         phone: &Phone,
         name: Option<UserName>,
         caller: &Caller,
@@ -90,20 +91,25 @@ impl Auth {
             language: caller.language.unwrap_or_default().as_str(),
             at: self.now(),
         };
-        conn.transaction(async |conn| {
-            if let Some(user) = users::by_phone(conn, phone).await? {
-                return self.begin_session(conn, user, false, caller, life).await;
-            }
-            if let Some(user) = users::insert(conn, new).await? {
-                return self.begin_session(conn, user, true, caller, life).await;
-            }
-            // Somebody else signed up with this number between the two statements.
-            let user = users::by_phone(conn, phone)
-                .await?
-                .ok_or(SignInError::UnknownNumber)?;
-            self.begin_session(conn, user, false, caller, life).await
-        })
-        .await
+        let signed_in = self
+            .0
+            .parts
+            .sql
+            .write(async |conn| {
+                if let Some(user) = users::by_phone(conn, phone).await? {
+                    return self.begin_session(conn, user, false, caller, life).await;
+                }
+                if let Some(user) = users::insert(conn, new).await? {
+                    return self.begin_session(conn, user, true, caller, life).await;
+                }
+                // Somebody else signed up with this number between the two statements.
+                let user = users::by_phone(conn, phone)
+                    .await?
+                    .ok_or(SignInError::UnknownNumber)?;
+                self.begin_session(conn, user, false, caller, life).await
+            })
+            .await?;
+        Ok(welcomed(signed_in))
     }
 
     async fn begin_session(
@@ -142,7 +148,6 @@ impl Auth {
         sessions::forget_expired(conn, user.id, long_expired(now)).await?;
         let life = life.unwrap_or(self.0.config.access_expiry);
         let access = self.0.tokens.mint(user.id, session, life)?;
-        tracing::info!(user.id = user.id.0, session.id = %session, is_new, "user {} signed in", user.id);
         Ok(SignedIn {
             user,
             session,
@@ -150,6 +155,18 @@ impl Auth {
             tokens: Tokens::new(access, refresh, life),
         })
     }
+}
+
+/// Said once it is so: what begins a session may run more than once.
+fn welcomed(signed_in: SignedIn) -> SignedIn {
+    let SignedIn {
+        user: User { id, .. },
+        session,
+        is_new,
+        ..
+    } = &signed_in;
+    tracing::info!(user.id = id.0, session.id = %session, is_new, "user {id} signed in");
+    signed_in
 }
 
 /// Before when a refresh token must have expired to be forgotten at `now`.

@@ -1,7 +1,5 @@
 //! What participants answer, and what that comes to.
 
-use diesel_async::AsyncConnection as _;
-
 use super::{Changed, Events, EventsError, apply, changed, checked_reason, expected};
 use crate::{
     adapters::sql::{self, Conn, SqlError, participants},
@@ -34,27 +32,27 @@ impl Events {
     /// # Errors
     /// Not allowed, [`EventsError::Missing`] while the rule is not met, or the store failed.
     pub async fn confirm(&self, actor: UserId, event: EventId) -> Result<Changed, EventsError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            let stored = sql::events::lock(conn, event).await?.ok_or(Denied::Unknown)?;
-            expected::check::<EventsError>(conn, event, actor, &self.expected).await?;
-            let ask = if stored.creator == actor {
-                Ask::Confirm
-            } else {
-                let (accept, reason) = (true, None);
-                Ask::Answer { accept, reason }
-            };
-            match apply::<EventsError>(conn, event, Some(actor), ask, now).await {
-                Ok(outcome) => Ok(changed(conn, &outcome.event).await?),
-                Err(EventsError::Denied(Denied::Missing { missing, needed })) => {
-                    let missing = named(conn, event, &missing).await?;
-                    Err(EventsError::Missing { missing, needed })
+        self.sql
+            .change(event, async |conn| {
+                let now = self.clock.now();
+                let stored = sql::events::lock(conn, event).await?.ok_or(Denied::Unknown)?;
+                expected::check::<EventsError>(conn, event, actor, &self.expected).await?;
+                let ask = if stored.creator == actor {
+                    Ask::Confirm
+                } else {
+                    let (accept, reason) = (true, None);
+                    Ask::Answer { accept, reason }
+                };
+                match apply::<EventsError>(conn, event, Some(actor), ask, now).await {
+                    Ok(outcome) => Ok(changed(conn, &outcome.event).await?),
+                    Err(EventsError::Denied(Denied::Missing { missing, needed })) => {
+                        let missing = named(conn, event, &missing).await?;
+                        Err(EventsError::Missing { missing, needed })
+                    }
+                    Err(error) => Err(error),
                 }
-                Err(error) => Err(error),
-            }
-        })
-        .await
+            })
+            .await
     }
 
     /// The host says that the event took place.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use diesel_async::AsyncConnection as _;
-
 use super::{Changed, Events, EventsError, apply, changed};
 use crate::{
     adapters::sql::{self, events::Due},
@@ -39,17 +37,17 @@ impl Events {
     /// # Errors
     /// The event is gone, or the store failed.
     pub async fn fall_due(&self, due: Due) -> Result<Option<Fallen>, EventsError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            let outcome = apply::<EventsError>(conn, due.event, None, Ask::Due, now).await?;
-            let late = now.0.saturating_sub(due.due_at.0);
-            Ok((!outcome.changes.is_empty()).then(|| Fallen {
-                fact_no: outcome.event.fact_no,
-                late: Duration::from_micros(u64::try_from(late).unwrap_or(0)),
-            }))
-        })
-        .await
+        self.sql
+            .change(due.event, async |conn| {
+                let now = self.clock.now();
+                let outcome = apply::<EventsError>(conn, due.event, None, Ask::Due, now).await?;
+                let late = now.0.saturating_sub(due.due_at.0);
+                Ok((!outcome.changes.is_empty()).then(|| Fallen {
+                    fact_no: outcome.event.fact_no,
+                    late: Duration::from_micros(u64::try_from(late).unwrap_or(0)),
+                }))
+            })
+            .await
     }
 
     /// Calls an event off whose host's account is gone, unless it is over already.
@@ -57,13 +55,13 @@ impl Events {
     /// # Errors
     /// There is no such event, or the store failed.
     pub async fn orphan(&self, event: EventId) -> Result<Changed, EventsError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            let outcome = apply::<EventsError>(conn, event, None, Ask::Orphan, now).await?;
-            Ok(changed(conn, &outcome.event).await?)
-        })
-        .await
+        self.sql
+            .change(event, async |conn| {
+                let now = self.clock.now();
+                let outcome = apply::<EventsError>(conn, event, None, Ask::Orphan, now).await?;
+                Ok(changed(conn, &outcome.event).await?)
+            })
+            .await
     }
 
     /// Ends the taking part of `user`, who is not the host, as if by leaving.
@@ -86,7 +84,7 @@ mod tests {
     };
 
     use crate::{
-        adapters::sql::{Sql, fixture::TestDb},
+        adapters::sql::fixture::TestDb,
         domain::{
             event::{Denied, EventStatus},
             fact::Change,
@@ -133,7 +131,7 @@ mod tests {
         let due = events.due(None, 100).await.unwrap();
         assert_eq!(due.iter().map(|due| due.event).collect::<Vec<_>>(), made);
 
-        let other = Sql::open(&db.path, 8, Duration::from_secs(30)).await.unwrap();
+        let other = db.again(8, Duration::from_secs(30)).await;
         let other = Events::new(other, clock);
         let nodes = [&events, &other].map(|events| {
             let (events, due) = (events.clone(), due.clone());

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use diesel_async::TransactionManager as _;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Events, EventsError, pages::checked_limit};
 use crate::{
-    adapters::sql::{Snapshots, history, people},
+    adapters::sql::{history, people},
     domain::{
         event::Denied,
         fact::{Change, Fact, FromTo},
@@ -85,52 +84,52 @@ impl Events {
         which: &WhichFacts,
         language: Language,
     ) -> Result<HistoryPage, EventsError> {
-        let mut conn = self.sql.get().await?;
-        Snapshots::transaction(&mut *conn, async |conn| {
-            let mut circle = Circle::default();
-            for (no, membership, _) in history::memberships(conn, event).await? {
-                circle.apply(&membership, no);
-            }
-            let visible = circle.visible(user).ok_or(Denied::Unknown)?;
-            let Asked {
-                newest_first,
-                behind,
-                limit,
-            } = which.checked()?;
-
-            let mut spans = visible.intervals().to_vec();
-            if newest_first {
-                spans.reverse();
-            }
-            let mut facts = Vec::new();
-            for (from, to) in spans {
-                let to = to.unwrap_or(u64::MAX);
-                let span = match behind {
-                    None => (from, to),
-                    Some(no) if newest_first => (from, to.min(no.saturating_sub(1))),
-                    Some(no) => (from.max(no.saturating_add(1)), to),
-                };
-                let missing = limit + 1 - facts.len();
-                if span.0 <= span.1 && missing > 0 {
-                    facts.extend(history::between(conn, event, span, newest_first, missing).await?);
+        self.sql
+            .read(async |conn| {
+                let mut circle = Circle::default();
+                for (no, membership, _) in history::memberships(conn, event).await? {
+                    circle.apply(&membership, no);
                 }
-            }
-            let more = facts.len() > limit;
-            facts.truncate(limit);
-            let last = facts.last().filter(|_| more);
-            let next_cursor = last.map(|(fact, _)| fact.no.to_string());
-            let names: HashMap<UserId, String> = people::people_of(conn, event)
-                .await?
-                .into_iter()
-                .map(|person| (person.id, person.name))
-                .collect();
-            let show = |(fact, seq)| fact_view(event, fact, seq, &names, language);
-            Ok(HistoryPage {
-                history: facts.into_iter().map(show).collect(),
-                next_cursor,
+                let visible = circle.visible(user).ok_or(Denied::Unknown)?;
+                let Asked {
+                    newest_first,
+                    behind,
+                    limit,
+                } = which.checked()?;
+
+                let mut spans = visible.intervals().to_vec();
+                if newest_first {
+                    spans.reverse();
+                }
+                let mut facts = Vec::new();
+                for (from, to) in spans {
+                    let to = to.unwrap_or(u64::MAX);
+                    let span = match behind {
+                        None => (from, to),
+                        Some(no) if newest_first => (from, to.min(no.saturating_sub(1))),
+                        Some(no) => (from.max(no.saturating_add(1)), to),
+                    };
+                    let missing = limit + 1 - facts.len();
+                    if span.0 <= span.1 && missing > 0 {
+                        facts.extend(history::between(conn, event, span, newest_first, missing).await?);
+                    }
+                }
+                let more = facts.len() > limit;
+                facts.truncate(limit);
+                let last = facts.last().filter(|_| more);
+                let next_cursor = last.map(|(fact, _)| fact.no.to_string());
+                let names: HashMap<UserId, String> = people::people_of(conn, event)
+                    .await?
+                    .into_iter()
+                    .map(|person| (person.id, person.name))
+                    .collect();
+                let show = |(fact, seq)| fact_view(event, fact, seq, &names, language);
+                Ok(HistoryPage {
+                    history: facts.into_iter().map(show).collect(),
+                    next_cursor,
+                })
             })
-        })
-        .await
+            .await
     }
 }
 

@@ -19,8 +19,6 @@ mod update;
 
 use std::collections::{BTreeSet, HashMap};
 
-use diesel_async::{AsyncConnection, TransactionManager};
-
 pub(super) use self::{
     change::{apply, changed},
     expected::check as check_expected,
@@ -37,7 +35,7 @@ pub use self::{
 use super::{idempotency::KeyReused, problems::Problems};
 use crate::{
     adapters::sql::{
-        self, Conn, Snapshots, Sql, SqlError, events::Start, participants, participants::TakingPart, people,
+        self, Conn, Sql, SqlError, events::Start, participants, participants::TakingPart, people,
     },
     domain::{
         event::{Action, Denied, Event, EventStatus, Participant, REASON_CHARS, life::Ask, may},
@@ -81,12 +79,6 @@ pub enum EventsError {
     /// The store failed.
     #[error(transparent)]
     Sql(#[from] SqlError),
-}
-
-impl From<diesel::result::Error> for EventsError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Sql(error.into())
-    }
 }
 
 impl Coded for EventsError {
@@ -202,8 +194,8 @@ impl Events {
     /// [`EventsError::Invalid`] with all problems, [`EventsError::NoUser`], or the store failed.
     pub async fn create(&self, host: UserId, request: CreateEvent) -> Result<Changed, EventsError> {
         let valid = request.validate(self.participants, self.clock.now())?;
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| self.create_in(conn, host, valid, self.clock.now()).await)
+        self.sql
+            .write(async |conn| self.create_in(conn, host, valid.clone(), self.clock.now()).await)
             .await
     }
 
@@ -240,14 +232,14 @@ impl Events {
     /// # Errors
     /// [`Denied::Unknown`] for everyone else, or the store failed.
     pub async fn read(&self, user: UserId, event: EventId) -> Result<EventView, EventsError> {
-        let mut conn = self.sql.get().await?;
-        Snapshots::transaction(&mut *conn, async |conn| {
-            let found = sql::events::find(conn, event).await?.ok_or(Denied::Unknown)?;
-            let role = participants::role_of(conn, event, user).await?;
-            may(role, found.status, Action::Read)?;
-            Ok(view(conn, &found).await?)
-        })
-        .await
+        self.sql
+            .read(async |conn| {
+                let found = sql::events::find(conn, event).await?.ok_or(Denied::Unknown)?;
+                let role = participants::role_of(conn, event, user).await?;
+                may(role, found.status, Action::Read)?;
+                Ok(view(conn, &found).await?)
+            })
+            .await
     }
 
     /// A page of the events in which `user` takes part now: those that begin last first,
@@ -266,15 +258,15 @@ impl Events {
         let Some(filter) = filter else {
             return Ok(Vec::new());
         };
-        let mut conn = self.sql.get().await?;
-        Snapshots::transaction(&mut *conn, async |conn| {
-            let start = Start::Offset((page - 1) * limit);
-            let events = sql::events::page_of(conn, user, &filter, start, limit).await?;
-            let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
-            let taking_part = participants::of_events(conn, &ids).await?;
-            Ok(events.iter().map(|event| view_in(&taking_part, event)).collect())
-        })
-        .await
+        self.sql
+            .read(async |conn| {
+                let start = Start::Offset((page - 1) * limit);
+                let events = sql::events::page_of(conn, user, &filter, start, limit).await?;
+                let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+                let taking_part = participants::of_events(conn, &ids).await?;
+                Ok(events.iter().map(|event| view_in(&taking_part, event)).collect())
+            })
+            .await
     }
 
     /// Ends the taking part of `user`: the host puts somebody out, or somebody goes.
@@ -306,14 +298,14 @@ impl Events {
 
     /// One step of one event, as a transaction of its own.
     async fn change(&self, actor: UserId, event: EventId, ask: Ask) -> Result<Changed, EventsError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            expected::check::<EventsError>(conn, event, actor, &self.expected).await?;
-            let outcome = apply::<EventsError>(conn, event, Some(actor), ask, now).await?;
-            Ok(changed(conn, &outcome.event).await?)
-        })
-        .await
+        self.sql
+            .change(event, async |conn| {
+                let now = self.clock.now();
+                expected::check::<EventsError>(conn, event, actor, &self.expected).await?;
+                let outcome = apply::<EventsError>(conn, event, Some(actor), ask.clone(), now).await?;
+                Ok(changed(conn, &outcome.event).await?)
+            })
+            .await
     }
 }
 

@@ -52,6 +52,7 @@ pub struct CreateEvent {
 }
 
 /// A request that keeps the rules.
+#[derive(Clone)]
 pub(super) struct ValidEvent {
     title: String,
     description: Option<String>,

@@ -1,6 +1,5 @@
 //! Making an event once, however often it is asked for.
 
-use diesel_async::AsyncConnection as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -90,17 +89,17 @@ impl Events {
         request: CreateEvent,
         key: Option<&IdempotencyKey>,
     ) -> Result<Creation, EventsError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            // Before the request is looked at: a deadline in it may have passed since.
-            if let Some(answer) = idempotency::begin::<EventsError>(conn, host, key, now).await? {
-                return Ok(Creation::again(conn, answer).await?);
-            }
-            let valid = request.validate(self.participants, now)?;
-            let Changed { event, .. } = self.create_in(conn, host, valid, now).await?;
-            Ok(Creation::of(idempotency::finish(conn, host, key, &event).await?)?)
-        })
-        .await
+        self.sql
+            .write(async |conn| {
+                let now = self.clock.now();
+                // Before the request is looked at: a deadline in it may have passed since.
+                if let Some(answer) = idempotency::begin::<EventsError>(conn, host, key, now).await? {
+                    return Ok(Creation::again(conn, answer).await?);
+                }
+                let valid = request.clone().validate(self.participants, now)?;
+                let Changed { event, .. } = self.create_in(conn, host, valid, now).await?;
+                Ok(Creation::of(idempotency::finish(conn, host, key, &event).await?)?)
+            })
+            .await
     }
 }

@@ -1,13 +1,12 @@
 //! Lists of any length, page by page: a page begins behind the place where the one before
 //! it ended, so that what comes or goes meanwhile makes nobody appear twice or be left out.
 
-use diesel_async::TransactionManager as _;
 use serde::Serialize;
 
 use super::{Events, EventsError, ListEvents, MAX_PAGE, fields, status_of, view_in};
 use crate::{
     adapters::sql::{
-        self, Snapshots,
+        self,
         events::{Filter, Start},
         participants,
     },
@@ -113,19 +112,19 @@ impl Events {
         let start = behind.map_or(Start::Offset(0), |(start_time, id)| {
             Start::Behind(Micros(start_time), EventId(id))
         });
-        let mut conn = self.sql.get().await?;
-        Snapshots::transaction(&mut *conn, async |conn| {
-            let mut events = sql::events::page_of(conn, user, &filter, start, limit + 1).await?;
-            let next_cursor =
-                cut(&mut events, limit).and_then(|last| cursor::encode(&(last.start_time.0, last.id.0)));
-            let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
-            let taking_part = participants::of_events(conn, &ids).await?;
-            Ok(EventsPage {
-                events: events.iter().map(|event| view_in(&taking_part, event)).collect(),
-                next_cursor,
+        self.sql
+            .read(async |conn| {
+                let mut events = sql::events::page_of(conn, user, &filter, start, limit + 1).await?;
+                let next_cursor =
+                    cut(&mut events, limit).and_then(|last| cursor::encode(&(last.start_time.0, last.id.0)));
+                let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
+                let taking_part = participants::of_events(conn, &ids).await?;
+                Ok(EventsPage {
+                    events: events.iter().map(|event| view_in(&taking_part, event)).collect(),
+                    next_cursor,
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// A page of those who take part in `event`, the host too, at most `limit` (1-100, by
@@ -141,31 +140,31 @@ impl Events {
         cursor: &str,
         limit: Option<i64>,
     ) -> Result<ParticipantsPage, EventsError> {
-        let mut conn = self.sql.get().await?;
-        Snapshots::transaction(&mut *conn, async |conn| {
-            let found = sql::events::find(conn, event).await?.ok_or(Denied::Unknown)?;
-            may(
-                participants::role_of(conn, event, user).await?,
-                found.status,
-                Action::Read,
-            )?;
-            let mut problems = Problems::default();
-            let limit = checked_limit(&mut problems, limit);
-            let after: Option<Place> = cursor::decode(&mut problems, cursor);
-            problems.or(())?;
-            let after = after.map(|(joined_at, id)| (Micros(joined_at), UserId(id)));
-            let mut those = participants::page_of(conn, event, after, limit + 1).await?;
-            let next_cursor = cut(&mut those, limit)
-                .and_then(|last| cursor::encode(&(last.joined_at.0, last.participant.user.0)));
-            Ok(ParticipantsPage {
-                participants: those
-                    .iter()
-                    .map(|one| participant_view(&one.participant, &|_| one.name.clone()))
-                    .collect(),
-                next_cursor,
+        self.sql
+            .read(async |conn| {
+                let found = sql::events::find(conn, event).await?.ok_or(Denied::Unknown)?;
+                may(
+                    participants::role_of(conn, event, user).await?,
+                    found.status,
+                    Action::Read,
+                )?;
+                let mut problems = Problems::default();
+                let limit = checked_limit(&mut problems, limit);
+                let after: Option<Place> = cursor::decode(&mut problems, cursor);
+                problems.or(())?;
+                let after = after.map(|(joined_at, id)| (Micros(joined_at), UserId(id)));
+                let mut those = participants::page_of(conn, event, after, limit + 1).await?;
+                let next_cursor = cut(&mut those, limit)
+                    .and_then(|last| cursor::encode(&(last.joined_at.0, last.participant.user.0)));
+                Ok(ParticipantsPage {
+                    participants: those
+                        .iter()
+                        .map(|one| participant_view(&one.participant, &|_| one.name.clone()))
+                        .collect(),
+                    next_cursor,
+                })
             })
-        })
-        .await
+            .await
     }
 }
 

@@ -1,6 +1,5 @@
 //! What a client sends to change an event, and the rules it has to keep.
 
-use diesel_async::AsyncConnection as _;
 use serde::Deserialize;
 
 use super::{
@@ -163,23 +162,23 @@ impl Events {
         event: EventId,
         request: UpdateEvent,
     ) -> Result<Changed, EventsError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            // Locked before it is looked at: the values are checked against what stays.
-            let stored = sql::events::lock(conn, event).await?.ok_or(Denied::Unknown)?;
-            may(
-                participants::role_of(conn, event, actor).await?,
-                stored.status,
-                Action::Update,
-            )?;
-            expected::check::<EventsError>(conn, event, actor, &self.expected).await?;
-            let update = request.validate(&stored, self.participants, now)?;
-            let ask = Ask::Update(Box::new(update));
-            let outcome = apply::<EventsError>(conn, event, Some(actor), ask, now).await?;
-            Ok(changed(conn, &outcome.event).await?)
-        })
-        .await
+        self.sql
+            .change(event, async |conn| {
+                let now = self.clock.now();
+                // Locked before it is looked at: the values are checked against what stays.
+                let stored = sql::events::lock(conn, event).await?.ok_or(Denied::Unknown)?;
+                may(
+                    participants::role_of(conn, event, actor).await?,
+                    stored.status,
+                    Action::Update,
+                )?;
+                expected::check::<EventsError>(conn, event, actor, &self.expected).await?;
+                let update = request.clone().validate(&stored, self.participants, now)?;
+                let ask = Ask::Update(Box::new(update));
+                let outcome = apply::<EventsError>(conn, event, Some(actor), ask, now).await?;
+                Ok(changed(conn, &outcome.event).await?)
+            })
+            .await
     }
 }
 

@@ -9,7 +9,6 @@ mod tests;
 
 use std::time::Duration;
 
-use diesel_async::AsyncConnection as _;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -211,14 +210,12 @@ pub async fn forget_old_keys(sql: Sql, clock: Clock, life: Duration) {
 /// Forgets the keys from before `before`, batch by batch, so that others can write in between.
 async fn forget(sql: &Sql, before: Micros) -> Result<(), SqlError> {
     loop {
-        let mut conn = sql.get().await?;
-        let freed = conn
-            .transaction(async |conn| Ok::<_, SqlError>(keys::free_older(conn, before, BATCH).await?))
+        let freed = sql
+            .write(async |conn| Ok::<_, SqlError>(keys::free_older(conn, before, BATCH).await?))
             .await?;
         if i64::try_from(freed).unwrap_or(i64::MAX) < BATCH {
             return Ok(());
         }
-        drop(conn);
         tokio::task::yield_now().await;
     }
 }

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use diesel_async::AsyncConnection as _;
 use serde_json::json;
 
 use super::{IdempotencyKey, KeyReused, before, begin, finish, forget};
@@ -65,9 +64,9 @@ async fn creation_that_fails_leaves_neither_the_event_nor_the_key() {
     let key = key("k", "1");
 
     // As a process that dies before its commit: made, kept, and then not committed.
-    let mut conn = db.sql.get().await.unwrap();
-    let gone = conn
-        .transaction(async |conn| {
+    let gone = db
+        .sql
+        .write(async |conn| {
             assert!(
                 begin::<EventsError>(conn, host, Some(&key), Micros(1))
                     .await?
@@ -79,7 +78,6 @@ async fn creation_that_fails_leaves_neither_the_event_nor_the_key() {
             Err::<(), _>(EventsError::NoUser)
         })
         .await;
-    drop(conn);
     assert!(matches!(gone, Err(EventsError::NoUser)));
     assert!(!is_taken(&db, host, "k").await);
 
@@ -136,17 +134,14 @@ async fn creations_at_once_with_one_key_make_one_event_and_get_one_answer() {
 async fn old_keys_are_forgotten_in_batches_and_young_ones_stay() {
     let db = TestDb::open().await;
     let user = db.user("미나").await;
-    let mut conn = db.sql.get().await.unwrap();
-    conn.transaction(async |conn| {
+    let taken = db.sql.write(async |conn| {
         for n in 0..1_200 {
             let at = Micros(i64::from(n));
             assert!(keys::claim(conn, user, &format!("k{n}"), [0; 32], at).await?);
         }
         Ok::<_, SqlError>(())
-    })
-    .await
-    .unwrap();
-    drop(conn);
+    });
+    taken.await.unwrap();
     forget(&db.sql, Micros(1_150)).await.unwrap();
     assert!(!is_taken(&db, user, "k0").await && !is_taken(&db, user, "k1149").await);
     assert!(is_taken(&db, user, "k1150").await && is_taken(&db, user, "k1199").await);
@@ -190,15 +185,14 @@ async fn kept_answer_holds_nobodys_name_and_a_repeat_shows_the_names_of_now() {
         "creator": { "id": host, "name": "Minerva" },
         "participants": [{ "id": guest, "name": "Adalbert", "answer": "pending" }],
     });
-    let mut conn = db.sql.get().await.unwrap();
-    conn.transaction(async |conn| {
+    let stored = db.sql.write(async |conn| {
         begin::<EventsError>(conn, host, Some(&key), Micros(1)).await?;
         let first = finish(conn, host, Some(&key), &made).await?;
         assert_eq!(first.body, made);
         Ok::<_, EventsError>(())
-    })
-    .await
-    .unwrap();
+    });
+    stored.await.unwrap();
+    let mut conn = db.sql.get().await.unwrap();
     let kept = keys::find(&mut conn, host, "k").await.unwrap().unwrap().answer;
     let kept = kept.to_string();
     assert!(!kept.contains("Minerva") && !kept.contains("Adalbert"), "{kept}");

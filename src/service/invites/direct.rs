@@ -1,7 +1,5 @@
 //! Putting somebody in without a link: only whom the host knows from an event they shared.
 
-use diesel_async::AsyncConnection;
-
 use super::{Invites, InvitesError, Joined};
 use crate::{
     adapters::sql::{self, Conn, participants, people},
@@ -24,12 +22,12 @@ impl Invites {
     /// Not the host, an event in a final state or past its end,
     /// [`InvitesError::NotAcquainted`], [`InvitesError::Full`], or the store failed.
     pub async fn add(&self, actor: UserId, event: EventId, user: UserId) -> Result<Joined, InvitesError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            self.add_in(conn, actor, event, user, &Expected::any(), now).await
-        })
-        .await
+        self.sql
+            .change(event, async |conn| {
+                let now = self.clock.now();
+                self.add_in(conn, actor, event, user, &Expected::any(), now).await
+            })
+            .await
     }
 
     /// As [`Invites::add`], but only into an event that is as `expected`. With a key that an
@@ -46,19 +44,19 @@ impl Invites {
         key: Option<&IdempotencyKey>,
         expected: &Expected,
     ) -> Result<Creation, InvitesError> {
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            if let Some(answer) = idempotency::begin::<InvitesError>(conn, actor, key, now).await? {
-                return Ok(Creation::again(conn, answer).await?);
-            }
-            let added = self.add_in(conn, actor, event, user, expected, now).await?;
-            let Changed { event, .. } = added.changed;
-            Ok(Creation::of(
-                idempotency::finish(conn, actor, key, &event).await?,
-            )?)
-        })
-        .await
+        self.sql
+            .change(event, async |conn| {
+                let now = self.clock.now();
+                if let Some(answer) = idempotency::begin::<InvitesError>(conn, actor, key, now).await? {
+                    return Ok(Creation::again(conn, answer).await?);
+                }
+                let added = self.add_in(conn, actor, event, user, expected, now).await?;
+                let Changed { event, .. } = added.changed;
+                Ok(Creation::of(
+                    idempotency::finish(conn, actor, key, &event).await?,
+                )?)
+            })
+            .await
     }
 
     async fn add_in(

@@ -1,11 +1,10 @@
 //! Where a link leads, and following it.
 
-use diesel_async::{AsyncConnection, TransactionManager};
 use serde::Serialize;
 
 use super::{Invites, InvitesError, check};
 use crate::{
-    adapters::sql::{self, Snapshots, history, invites, participants, people},
+    adapters::sql::{self, history, invites, participants, people},
     domain::{
         event::{Action, Denied, life::Ask, may},
         fact::Change,
@@ -71,47 +70,47 @@ impl Invites {
     /// past its end; or the store failed.
     pub async fn info(&self, user: UserId, code: &str) -> Result<InviteInfo, InvitesError> {
         check(code)?;
-        let mut conn = self.sql.get().await?;
-        Snapshots::transaction(&mut *conn, async |conn| {
-            let now = self.clock.now();
-            let invite = invites::find(conn, code).await?.ok_or(InvitesError::NoLink)?;
-            let event = sql::events::find(conn, invite.event)
-                .await?
-                .ok_or(InvitesError::NoLink)?;
-            let role = participants::role_of(conn, event.id, user).await?;
-            if role.is_none() {
-                if !invite.is_open(now) {
-                    return Err(InvitesError::NoLink);
+        self.sql
+            .read(async |conn| {
+                let now = self.clock.now();
+                let invite = invites::find(conn, code).await?.ok_or(InvitesError::NoLink)?;
+                let event = sql::events::find(conn, invite.event)
+                    .await?
+                    .ok_or(InvitesError::NoLink)?;
+                let role = participants::role_of(conn, event.id, user).await?;
+                if role.is_none() {
+                    if !invite.is_open(now) {
+                        return Err(InvitesError::NoLink);
+                    }
+                    let removal = history::removal_before(conn, event.id, user, u64::MAX).await?;
+                    if removal.is_some_and(|no| no > invite.fact_no) {
+                        return Err(InvitesError::NoLink);
+                    }
+                    may(role, event.status, Action::Join)?;
+                    if now >= event.end_time {
+                        return Err(Denied::Over.into());
+                    }
                 }
-                let removal = history::removal_before(conn, event.id, user, u64::MAX).await?;
-                if removal.is_some_and(|no| no > invite.fact_no) {
-                    return Err(InvitesError::NoLink);
-                }
-                may(role, event.status, Action::Join)?;
-                if now >= event.end_time {
-                    return Err(Denied::Over.into());
-                }
-            }
-            let name = people::name_of(conn, event.creator).await?;
-            Ok(InviteInfo {
-                creator: PersonView {
-                    id: event.creator,
-                    name: name.unwrap_or_default(),
-                },
-                action: match role {
-                    Some(_) => InviteAction::AlreadyJoined,
-                    None => InviteAction::Confirm,
-                },
-                event: InvitedEvent {
-                    id: event.id,
-                    title: event.title,
-                    start_time: event.start_time,
-                    end_time: event.end_time,
-                    location: event.location,
-                },
+                let name = people::name_of(conn, event.creator).await?;
+                Ok(InviteInfo {
+                    creator: PersonView {
+                        id: event.creator,
+                        name: name.unwrap_or_default(),
+                    },
+                    action: match role {
+                        Some(_) => InviteAction::AlreadyJoined,
+                        None => InviteAction::Confirm,
+                    },
+                    event: InvitedEvent {
+                        id: event.id,
+                        title: event.title,
+                        start_time: event.start_time,
+                        end_time: event.end_time,
+                        location: event.location,
+                    },
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Lets `user` take part in the event that the link leads to. Who takes part already
@@ -122,41 +121,41 @@ impl Invites {
     /// [`InvitesError::Full`], or the store failed.
     pub async fn join(&self, user: UserId, code: &str) -> Result<Joined, InvitesError> {
         check(code)?;
-        let mut conn = self.sql.get().await?;
-        let invite = invites::find(&mut conn, code)
+        let invite = invites::find(&mut *self.sql.get().await?, code)
             .await?
             .ok_or(InvitesError::NoLink)?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            let outcome = apply::<InvitesError>(conn, invite.event, Some(user), Ask::Join, now)
-                .await
-                .map_err(|error| match error {
-                    // A link that does not count tells nobody what became of its event.
-                    InvitesError::Denied(_) if !invite.is_open(now) => InvitesError::NoLink,
-                    InvitesError::Denied(Denied::Unknown) => InvitesError::NoLink,
-                    other => other,
-                })?;
-            let joined = |(_, change): &(_, Change)| matches!(change, Change::ParticipantJoined { .. });
-            let is_repeat = !outcome.changes.iter().any(joined);
-            if !is_repeat {
-                let removal =
-                    history::removal_before(conn, invite.event, user, outcome.event.fact_no).await?;
-                if removal.is_some_and(|no| no > invite.fact_no) {
-                    return Err(InvitesError::NoLink);
+        self.sql
+            .change(invite.event, async |conn| {
+                let now = self.clock.now();
+                let outcome = apply::<InvitesError>(conn, invite.event, Some(user), Ask::Join, now)
+                    .await
+                    .map_err(|error| match error {
+                        // A link that does not count tells nobody what became of its event.
+                        InvitesError::Denied(_) if !invite.is_open(now) => InvitesError::NoLink,
+                        InvitesError::Denied(Denied::Unknown) => InvitesError::NoLink,
+                        other => other,
+                    })?;
+                let joined = |(_, change): &(_, Change)| matches!(change, Change::ParticipantJoined { .. });
+                let is_repeat = !outcome.changes.iter().any(joined);
+                if !is_repeat {
+                    let removal =
+                        history::removal_before(conn, invite.event, user, outcome.event.fact_no).await?;
+                    if removal.is_some_and(|no| no > invite.fact_no) {
+                        return Err(InvitesError::NoLink);
+                    }
+                    // Before the link is looked at: a link into a full event is not used up.
+                    if participants::count(conn, invite.event).await? > self.max_participants {
+                        return Err(InvitesError::Full);
+                    }
+                    if !invites::use_once(conn, code, now).await? {
+                        return Err(InvitesError::NoLink);
+                    }
                 }
-                // Before the link is looked at: a link into a full event is not used up.
-                if participants::count(conn, invite.event).await? > self.max_participants {
-                    return Err(InvitesError::Full);
-                }
-                if !invites::use_once(conn, code, now).await? {
-                    return Err(InvitesError::NoLink);
-                }
-            }
-            Ok(Joined {
-                changed: changed(conn, &outcome.event).await?,
-                is_repeat,
+                Ok(Joined {
+                    changed: changed(conn, &outcome.event).await?,
+                    is_repeat,
+                })
             })
-        })
-        .await
+            .await
     }
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use diesel_async::{AsyncConnection, TransactionManager};
 use serde::{Deserialize, Serialize};
 
 use super::{Invites, InvitesError, check};
 use crate::{
-    adapters::sql::{self, Conn, Snapshots, invites, invites::Invite, participants},
+    adapters::sql::{self, Conn, invites, invites::Invite, participants},
     domain::{
         event::{Action, Denied, Role, may},
         id::{EventId, UserId},
@@ -112,8 +111,10 @@ impl Invites {
         request: CreateLink,
     ) -> Result<Link, InvitesError> {
         let valid = request.validate()?;
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| self.create_link_in(conn, actor, event, valid).await)
+        self.sql
+            .change(event, async |conn| {
+                self.create_link_in(conn, actor, event, valid).await
+            })
             .await
     }
 
@@ -130,16 +131,16 @@ impl Invites {
         key: Option<&IdempotencyKey>,
     ) -> Result<Answer, InvitesError> {
         let valid = request.validate()?;
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let now = self.clock.now();
-            if let Some(answer) = idempotency::begin::<InvitesError>(conn, actor, key, now).await? {
-                return Ok(answer);
-            }
-            let link = self.create_link_in(conn, actor, event, valid).await?;
-            Ok(idempotency::finish(conn, actor, key, &link).await?)
-        })
-        .await
+        self.sql
+            .change(event, async |conn| {
+                let now = self.clock.now();
+                if let Some(answer) = idempotency::begin::<InvitesError>(conn, actor, key, now).await? {
+                    return Ok(answer);
+                }
+                let link = self.create_link_in(conn, actor, event, valid).await?;
+                Ok(idempotency::finish(conn, actor, key, &link).await?)
+            })
+            .await
     }
 
     async fn create_link_in(
@@ -179,21 +180,21 @@ impl Invites {
     /// # Errors
     /// Not the host, an event in a final state, or the store failed.
     pub async fn links(&self, actor: UserId, event: EventId) -> Result<Vec<LinkView>, InvitesError> {
-        let mut conn = self.sql.get().await?;
-        Snapshots::transaction(&mut *conn, async |conn| {
-            let now = self.clock.now();
-            let found = sql::events::find(conn, event).await?.ok_or(Denied::Unknown)?;
-            let role = participants::role_of(conn, event, actor).await?;
-            may(role, found.status, Action::Invite)?;
-            let mut links = invites::open_of(conn, event, now, MAX_OPEN_LINKS).await?;
-            links.extend(invites::dead_of(conn, event, now, LISTED_DEAD_LINKS).await?);
-            links.sort_by(|one, other| {
-                let age = |link: &Invite| std::cmp::Reverse(link.created_at);
-                age(one).cmp(&age(other)).then_with(|| one.code.cmp(&other.code))
-            });
-            Ok(links.into_iter().map(|link| self.view(link)).collect())
-        })
-        .await
+        self.sql
+            .read(async |conn| {
+                let now = self.clock.now();
+                let found = sql::events::find(conn, event).await?.ok_or(Denied::Unknown)?;
+                let role = participants::role_of(conn, event, actor).await?;
+                may(role, found.status, Action::Invite)?;
+                let mut links = invites::open_of(conn, event, now, MAX_OPEN_LINKS).await?;
+                links.extend(invites::dead_of(conn, event, now, LISTED_DEAD_LINKS).await?);
+                links.sort_by(|one, other| {
+                    let age = |link: &Invite| std::cmp::Reverse(link.created_at);
+                    age(one).cmp(&age(other)).then_with(|| one.code.cmp(&other.code))
+                });
+                Ok(links.into_iter().map(|link| self.view(link)).collect())
+            })
+            .await
     }
 
     /// Ends the link with this code; one that ended already stays so.
@@ -202,16 +203,16 @@ impl Invites {
     /// [`InvitesError::NotTheirs`] unless `actor` is the host of its event, or the store failed.
     pub async fn deactivate(&self, actor: UserId, code: &str) -> Result<(), InvitesError> {
         check(code).map_err(|_| InvitesError::NotTheirs)?;
-        let mut conn = self.sql.get().await?;
-        conn.transaction(async |conn| {
-            let invite = invites::find(conn, code).await?.ok_or(InvitesError::NotTheirs)?;
-            let role = participants::role_of(conn, invite.event, actor).await?;
-            if role != Some(Role::Host) {
-                return Err(InvitesError::NotTheirs);
-            }
-            Ok(invites::deactivate(conn, code).await?)
-        })
-        .await
+        self.sql
+            .write(async |conn| {
+                let invite = invites::find(conn, code).await?.ok_or(InvitesError::NotTheirs)?;
+                let role = participants::role_of(conn, invite.event, actor).await?;
+                if role != Some(Role::Host) {
+                    return Err(InvitesError::NotTheirs);
+                }
+                Ok(invites::deactivate(conn, code).await?)
+            })
+            .await
     }
 
     fn view(&self, invite: Invite) -> LinkView {

@@ -68,12 +68,6 @@ pub enum InvitesError {
     Sql(#[from] SqlError),
 }
 
-impl From<diesel::result::Error> for InvitesError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Sql(error.into())
-    }
-}
-
 impl Coded for InvitesError {
     fn code(&self) -> ErrorCode {
         match self {

@@ -1,10 +1,8 @@
 //! What a link shows to anybody who has it, signed in or not.
 
-use diesel_async::TransactionManager;
-
 use super::{Invites, check};
 use crate::{
-    adapters::sql::{self, Snapshots, SqlError, invites, people},
+    adapters::sql::{self, SqlError, invites, people},
     domain::{
         event::{Action, may},
         time::Micros,
@@ -43,33 +41,33 @@ impl Invites {
         if check(code).is_err() {
             return Ok(None);
         }
-        let mut conn = self.sql.get().await?;
-        Snapshots::transaction(&mut *conn, async |conn| {
-            let now = self.clock.now();
-            let Some(invite) = invites::find(conn, code)
-                .await?
-                .filter(|invite| invite.is_open(now))
-            else {
-                return Ok(None);
-            };
-            let Some(event) = sql::events::find(conn, invite.event).await? else {
-                return Ok(None);
-            };
-            if may(None, event.status, Action::Join).is_err() || now >= event.end_time {
-                return Ok(None);
-            }
-            let host = people::name_of(conn, event.creator).await?;
-            Ok(Some(Invitation {
-                link: self.link(&invite.code),
-                code: invite.code,
-                title: event.title,
-                start_time: event.start_time,
-                end_time: event.end_time,
-                timezone: event.timezone,
-                host: host.filter(|name| !name.is_empty()),
-                expires_at: invite.expires_at,
-            }))
-        })
-        .await
+        self.sql
+            .read(async |conn| {
+                let now = self.clock.now();
+                let Some(invite) = invites::find(conn, code)
+                    .await?
+                    .filter(|invite| invite.is_open(now))
+                else {
+                    return Ok(None);
+                };
+                let Some(event) = sql::events::find(conn, invite.event).await? else {
+                    return Ok(None);
+                };
+                if may(None, event.status, Action::Join).is_err() || now >= event.end_time {
+                    return Ok(None);
+                }
+                let host = people::name_of(conn, event.creator).await?;
+                Ok(Some(Invitation {
+                    link: self.link(&invite.code),
+                    code: invite.code,
+                    title: event.title,
+                    start_time: event.start_time,
+                    end_time: event.end_time,
+                    timezone: event.timezone,
+                    host: host.filter(|name| !name.is_empty()),
+                    expires_at: invite.expires_at,
+                }))
+            })
+            .await
     }
 }

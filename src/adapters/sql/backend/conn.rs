@@ -11,15 +11,13 @@ use diesel::{
     query_builder::{AsQuery, QueryFragment, QueryId},
 };
 use diesel_async::{
-    AnsiTransactionManager, AsyncConnection, AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection,
-    TransactionManager, pooled_connection::PoolableConnection,
-    sync_connection_wrapper::SyncConnectionWrapper,
+    AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection, TransactionManager,
+    pooled_connection::PoolableConnection, sync_connection_wrapper::SyncConnectionWrapper,
 };
 use futures_util::{StreamExt, TryFutureExt, future::BoxFuture, stream::BoxStream};
 
-use super::{Common, blocking::Blocking, row::AnyRow, statement::Statement};
+use super::{Common, blocking::Blocking, guarded::Guarded, row::AnyRow, statement::Statement};
 
-pub(super) type PgConn = AsyncPgConnection;
 pub(super) type SqliteConn = SyncConnectionWrapper<SqliteConnection, Blocking>;
 
 /// Settings of every SQLite connection. FULL, because what was committed is acknowledged;
@@ -28,14 +26,14 @@ const SQLITE_SETUP: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WA
                             PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
                             PRAGMA secure_delete = ON;";
 
-/// A connection to PostgreSQL or SQLite, whichever its URL named.
+/// A connection to PostgreSQL or SQLite.
 ///
-/// `transaction` takes SQLite's write lock at its start. A transaction whose future is
+/// `transaction` is SERIALIZABLE; it takes SQLite's write lock at its start. A transaction whose future is
 /// dropped stays open until the pool notices and throws the connection away.
 #[expect(clippy::large_enum_variant, reason = "a pool holds a handful of them")]
 pub enum Conn {
     /// To PostgreSQL.
-    Pg(PgConn),
+    Pg(Guarded),
     /// To an SQLite file.
     Sqlite(SqliteConn),
 }
@@ -66,10 +64,7 @@ impl AsyncConnectionCore for Conn {
             Err(error) => return Box::pin(ready(Err(error))),
         };
         match self {
-            Self::Pg(conn) => Box::pin(
-                conn.load(statement)
-                    .map_ok(|rows| rows.map(|row| row.map(AnyRow::Pg)).boxed()),
-            ),
+            Self::Pg(conn) => conn.load(statement),
             Self::Sqlite(conn) => Box::pin(
                 conn.load(statement)
                     .map_ok(|rows| rows.map(|row| row.map(AnyRow::Sqlite)).boxed()),
@@ -89,7 +84,7 @@ impl AsyncConnectionCore for Conn {
             Err(error) => return Box::pin(ready(Err(error))),
         };
         match self {
-            Self::Pg(conn) => Box::pin(conn.execute_returning_count(statement)),
+            Self::Pg(conn) => conn.execute(statement),
             Self::Sqlite(conn) => Box::pin(conn.execute_returning_count(statement)),
         }
     }
@@ -98,11 +93,9 @@ impl AsyncConnectionCore for Conn {
 impl AsyncConnection for Conn {
     type TransactionManager = Transactions;
 
-    async fn establish(url: &str) -> ConnectionResult<Self> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            return Ok(Self::Pg(PgConn::establish(url).await?));
-        }
-        let mut conn = SqliteConn::establish(url.strip_prefix("sqlite:").unwrap_or(url)).await?;
+    /// Opens the SQLite file `path`. Those to PostgreSQL are made from the configuration.
+    async fn establish(path: &str) -> ConnectionResult<Self> {
+        let mut conn = SqliteConn::establish(path).await?;
         conn.batch_execute(SQLITE_SETUP)
             .await
             .map_err(ConnectionError::CouldntSetupConfiguration)?;
@@ -144,7 +137,6 @@ impl PoolableConnection for Conn {
     }
 }
 
-type PgTransactions = <PgConn as AsyncConnection>::TransactionManager;
 type SqliteTransactions = <SqliteConn as AsyncConnection>::TransactionManager;
 
 /// Transactions that write; inside another one, savepoints.
@@ -156,7 +148,7 @@ impl TransactionManager<Conn> for Transactions {
 
     async fn begin_transaction(conn: &mut Conn) -> QueryResult<()> {
         match conn {
-            Conn::Pg(conn) => PgTransactions::begin_transaction(conn).await,
+            Conn::Pg(conn) => conn.begin("BEGIN ISOLATION LEVEL SERIALIZABLE").await,
             // A transaction that reads first and then wants to write fails at once when
             // somebody else wrote in between, without waiting: take the write lock now.
             Conn::Sqlite(conn) => begin_sqlite(conn, "BEGIN IMMEDIATE").await,
@@ -165,21 +157,21 @@ impl TransactionManager<Conn> for Transactions {
 
     async fn rollback_transaction(conn: &mut Conn) -> QueryResult<()> {
         match conn {
-            Conn::Pg(conn) => PgTransactions::rollback_transaction(conn).await,
+            Conn::Pg(conn) => conn.rollback().await,
             Conn::Sqlite(conn) => SqliteTransactions::rollback_transaction(conn).await,
         }
     }
 
     async fn commit_transaction(conn: &mut Conn) -> QueryResult<()> {
         match conn {
-            Conn::Pg(conn) => PgTransactions::commit_transaction(conn).await,
+            Conn::Pg(conn) => conn.commit().await,
             Conn::Sqlite(conn) => SqliteTransactions::commit_transaction(conn).await,
         }
     }
 
     fn transaction_manager_status_mut(conn: &mut Conn) -> &mut TransactionManagerStatus {
         match conn {
-            Conn::Pg(conn) => PgTransactions::transaction_manager_status_mut(conn),
+            Conn::Pg(conn) => conn.status_mut(),
             Conn::Sqlite(conn) => SqliteTransactions::transaction_manager_status_mut(conn),
         }
     }
@@ -198,7 +190,7 @@ impl TransactionManager<Conn> for Snapshots {
         match conn {
             Conn::Pg(conn) => {
                 let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                AnsiTransactionManager::begin_transaction_sql(conn, begin).await
+                conn.begin(begin).await
             }
             Conn::Sqlite(conn) => begin_sqlite(conn, "BEGIN DEFERRED").await,
         }

@@ -14,6 +14,7 @@
 
 mod blocking;
 mod conn;
+mod guarded;
 mod row;
 mod statement;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use diesel::{
 
 pub use self::{
     conn::{Conn, Snapshots},
+    guarded::Guarded,
     value::AnyValue,
 };
 use self::{

@@ -9,11 +9,7 @@ use diesel::{
 };
 use diesel_async::AsyncConnectionCore;
 
-use super::{
-    Common,
-    conn::{PgConn, SqliteConn},
-    value::AnyValue,
-};
+use super::{Common, conn::SqliteConn, guarded::PgConn, value::AnyValue};
 
 type PgRow = <PgConn as AsyncConnectionCore>::Row<'static, 'static>;
 type SqliteRow = <SqliteConn as AsyncConnectionCore>::Row<'static, 'static>;

@@ -19,14 +19,13 @@ use figment::{
 };
 use parking_lot::Mutex;
 use secrecy::SecretString;
-use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::{Auth, AuthParts, Caller, SignedIn};
 use crate::{
     adapters::{
         memory::{MemoryCodes, MemoryCounters},
-        sql::{Sql, migrate::migrate, users},
+        sql::{Sql, fixture::TestDb, users},
     },
     config::{Config, Proof},
     domain::{
@@ -78,7 +77,7 @@ struct Bench {
     post: Arc<Postbox>,
     hands: Arc<AtomicI64>,
     closed: Arc<Mutex<Vec<Uuid>>>,
-    dir: TempDir,
+    db: TestDb,
 }
 
 impl Bench {
@@ -90,12 +89,8 @@ impl Bench {
         let mut config = defaults(proof);
         change(&mut config);
 
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("app.db");
-        migrate(&path).await.unwrap();
-        let sql = Sql::open(&path, config.data.pool, config.data.pool_timeout)
-            .await
-            .unwrap();
+        let db = TestDb::open().await;
+        let sql = db.again(config.data.pool, config.data.pool_timeout).await;
         let hands = Arc::new(AtomicI64::new(START));
         let clock = {
             let hands = Arc::clone(&hands);
@@ -121,7 +116,7 @@ impl Bench {
             post,
             hands,
             closed,
-            dir,
+            db,
         }
     }
 

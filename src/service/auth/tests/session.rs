@@ -1,4 +1,4 @@
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -198,14 +198,6 @@ async fn a_session_that_the_store_does_not_know_is_revoked() {
     assert_eq!(code_of(foreign), ErrorCode::AuthTokenInvalid);
 }
 
-/// Every byte of the database's files, as a thief of a backup has them.
-fn dump(dir: &Path) -> Vec<u8> {
-    std::fs::read_dir(dir)
-        .unwrap()
-        .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
-        .collect()
-}
-
 fn holds(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
@@ -226,7 +218,7 @@ async fn nothing_in_the_tables_is_a_usable_secret() {
     let raw_refresh = URL_SAFE_NO_PAD.decode(&tokens.refresh).unwrap();
     assert_eq!(raw_refresh.len(), 32);
     let hash = Sha256::digest(tokens.refresh.as_bytes());
-    let rows = dump(bench.dir.path());
+    let rows = bench.db.dump().await;
     assert!(holds(&rows, "김철수".as_bytes()), "the dump shows what is stored");
     assert!(holds(&rows, &hash), "the hash is what is stored");
     for secret in [

@@ -1,34 +1,13 @@
 //! Brings an SQLite file to the schema that this binary expects.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use diesel::{Connection, SqliteConnection, connection::SimpleConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+use super::{MigrateError, Outcome};
 
-/// Why the schema could not be read or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
-    /// The file cannot be opened.
-    #[error("the database {} cannot be opened", path.display())]
-    Open {
-        /// Which file.
-        path: PathBuf,
-        /// What the driver said.
-        #[source]
-        source: diesel::ConnectionError,
-    },
-    /// A path that is not UTF-8; the driver takes no other.
-    #[error("the path {} is not UTF-8", .0.display())]
-    Path(PathBuf),
-    /// A migration failed; what ran before it stays, its own changes do not.
-    #[error("a migration failed")]
-    Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The thread that migrates died.
-    #[error("the migration did not end")]
-    Gone(#[source] tokio::task::JoinError),
-}
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// Runs every migration that `path` lacks, making the file if there is none.
 /// Returns the names of those that ran, in order.
@@ -72,8 +51,6 @@ pub(crate) async fn migrate_one(path: &Path) -> Result<(), MigrateError> {
 pub(crate) async fn revert(path: &Path) -> Result<(), MigrateError> {
     with(path, |conn| conn.revert_all_migrations(SQLITE).map(|_| ())).await
 }
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 async fn with<T: Send + 'static>(
     path: &Path,
