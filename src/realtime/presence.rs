@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{
+    bridge::{Bridge, Interest},
     feed::Feed,
     protocol::v2::Here,
     registry::Registry,
@@ -23,11 +24,14 @@ use crate::{
         id::{EventId, UserId},
         time::{Clock, Micros},
     },
-    ports::{Presence, Seen},
+    ports::{Presence, Seen, Topic},
 };
 
 /// How long the store of presence may take; without its answer this node's own sockets count.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// People of one shard who are looked up when something was missed of it.
+const LOOKED_AT: usize = 200;
 
 /// Tells rooms and askers who is here. Clones share it.
 #[derive(Clone)]
@@ -39,8 +43,8 @@ struct Shared {
     roster: Roster,
     store: Arc<dyn Presence>,
     clock: Clock,
-    /// The rooms that want to hear of each user.
-    watchers: Mutex<HashMap<UserId, Vec<EventId>>>,
+    /// The rooms that want to hear of each user, and what keeps that coming from other nodes.
+    watchers: Mutex<HashMap<UserId, (Vec<EventId>, Interest)>>,
 }
 
 impl Presences {
@@ -61,11 +65,16 @@ impl Presences {
         Feed::new(self.shared.roster.clone())
     }
 
+    fn bridge(&self) -> &Bridge {
+        self.shared.roster.bridge()
+    }
+
     /// The room of `event` wants to hear of each of `users`.
     pub(super) fn watch(&self, event: EventId, users: &[UserId]) {
         let mut watchers = self.shared.watchers.lock();
         for user in users {
-            watchers.entry(*user).or_default().push(event);
+            let listen = || (Vec::new(), self.bridge().listen(Topic::here(*user)));
+            watchers.entry(*user).or_insert_with(listen).0.push(event);
         }
     }
 
@@ -73,7 +82,7 @@ impl Presences {
     pub(super) fn unwatch(&self, event: EventId, users: &[UserId]) {
         let mut watchers = self.shared.watchers.lock();
         for user in users {
-            if let Some(events) = watchers.get_mut(user) {
+            if let Some((events, _)) = watchers.get_mut(user) {
                 if let Some(index) = events.iter().position(|watching| *watching == event) {
                     events.swap_remove(index);
                 }
@@ -113,15 +122,18 @@ impl Presences {
             let (now, wall) = (Instant::now(), self.shared.clock.now());
             for user in came {
                 self.keep(self.shared.store.came(user, wall)).await;
-                self.tell(&registry, user, true, wall);
+                // Who was on another node all the time has not come.
+                if !self.is_elsewhere(user).await {
+                    self.tell_all(&registry, user, true, wall);
+                }
             }
             for (user, left) in went {
                 let gone_for = i64::try_from(now.duration_since(left).as_micros()).unwrap_or(0);
                 let at = Micros(wall.0.saturating_sub(gone_for));
                 self.keep(self.shared.store.went(user, at)).await;
                 // Whoever came back since is told of as one who came.
-                if !self.shared.roster.is_here(user) {
-                    self.tell(&registry, user, false, at);
+                if !self.shared.roster.is_here(user) && !self.is_elsewhere(user).await {
+                    self.tell_all(&registry, user, false, at);
                 }
             }
             let due = async {
@@ -142,13 +154,56 @@ impl Presences {
         let _ = timeout(PATIENCE, writing).await;
     }
 
-    fn tell(&self, registry: &Registry, user: UserId, online: bool, at: Micros) {
-        let events = self.shared.watchers.lock().get(&user).cloned();
+    /// Whether `user` is on another node, as far as the store knows.
+    async fn is_elsewhere(&self, user: UserId) -> bool {
+        let known = timeout(PATIENCE, self.shared.store.of(&[user])).await;
+        known.is_ok_and(|known| known.iter().any(|seen| seen.elsewhere))
+    }
+
+    /// Tells the rooms of every node.
+    fn tell_all(&self, registry: &Registry, user: UserId, online: bool, at: Micros) {
         let here = Here {
             id: user,
             online,
             seen_at: Some(at),
         };
+        self.bridge().here(here);
+        self.tell(registry, here);
+    }
+
+    /// Takes in that somebody came to another node, or went from one.
+    pub(super) fn hear(&self, registry: &Registry, here: Here) {
+        // Who has a socket on this node has not gone.
+        if here.online || !self.shared.roster.is_here(here.id) {
+            self.tell(registry, here);
+        }
+    }
+
+    /// Who of a shard came or went elsewhere was not heard: tells the rooms what the store knows
+    /// of those whom they want to hear of.
+    pub(super) fn look_again(&self, registry: &Registry, topic: Topic) {
+        let watched: Vec<UserId> = {
+            let watchers = self.shared.watchers.lock();
+            let meant = watchers.keys().filter(|user| Topic::here(**user) == topic);
+            meant.copied().take(LOOKED_AT).collect()
+        };
+        if watched.is_empty() {
+            return;
+        }
+        let (presences, rooms) = (self.clone(), registry.clone());
+        registry.go_on(async move {
+            for here in presences.of(&watched).await {
+                if here.seen_at.is_some() {
+                    presences.tell(&rooms, here);
+                }
+            }
+        });
+    }
+
+    fn tell(&self, registry: &Registry, here: Here) {
+        let watchers = self.shared.watchers.lock();
+        let events = watchers.get(&here.id).map(|(events, _)| events.clone());
+        drop(watchers);
         for event in events.unwrap_or_default() {
             if let Some(room) = registry.live(event) {
                 room.tell_presence(here);

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::{runtime, sync::watch, time::timeout};
 
 use super::{
+    bridge::Hint,
     feed::Feed,
     heal::{self, HealError, Healed, Ports},
     presence::Presences,
@@ -36,14 +37,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest pause before a room that keeps failing is built again.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// Events swept at the same time.
-const SWEEP_AT_ONCE: usize = 16;
-
 /// Rooms told of another name at the same time.
 const RENAMES_AT_ONCE: usize = 64;
-
-/// Events looked at in one sweep.
-const SWEEP_PAGE: usize = 100;
 
 /// The rooms of this node. Clones share them.
 #[derive(Clone)]
@@ -79,7 +74,8 @@ struct Book {
 type Started = Option<Result<RoomHandle, HealError>>;
 
 enum Slot {
-    Starting(watch::Receiver<Started>),
+    /// It is being loaded; whether something was told of it meanwhile.
+    Starting(watch::Receiver<Started>, Arc<AtomicBool>),
     Live(RoomHandle),
 }
 
@@ -163,14 +159,16 @@ impl Registry {
             let mut book = self.shared.book.lock();
             match book.slots.get(&event) {
                 Some(Slot::Live(room)) if room.is_alive() => return Ok(room.clone()),
-                Some(Slot::Starting(started)) => started.clone(),
+                Some(Slot::Starting(started, _)) => started.clone(),
                 Some(Slot::Live(_)) | None => {
                     let pause = book.backoff(event);
                     let (tell, started) = watch::channel(None);
-                    book.slots.insert(event, Slot::Starting(started.clone()));
+                    let stirred = Arc::new(AtomicBool::new(false));
+                    let slot = Slot::Starting(started.clone(), Arc::clone(&stirred));
+                    book.slots.insert(event, slot);
                     self.shared
                         .background
-                        .spawn(self.clone().start(event, pause, tell));
+                        .spawn(self.clone().start(event, pause, tell, stirred));
                     started
                 }
             }
@@ -206,7 +204,13 @@ impl Registry {
         }
     }
 
-    async fn start(self, event: EventId, pause: Duration, tell: watch::Sender<Started>) {
+    async fn start(
+        self,
+        event: EventId,
+        pause: Duration,
+        tell: watch::Sender<Started>,
+        stirred: Arc<AtomicBool>,
+    ) {
         // Whatever becomes of this task, the slot must not stay in the way.
         let guard = StartGuard {
             registry: self.clone(),
@@ -230,7 +234,12 @@ impl Registry {
             .await
             .unwrap_or(Err(HealError::Unfinished));
         match &outcome {
-            Ok(room) => guard.live(room.clone()),
+            Ok(room) => {
+                guard.live(room.clone());
+                if stirred.load(Ordering::Acquire) {
+                    room.look(false);
+                }
+            }
             Err(error) => {
                 let stopping = self.shared.closed.load(Ordering::Acquire);
                 if !stopping
@@ -366,7 +375,10 @@ impl Registry {
     /// # Errors
     /// The room is too busy to hear of it.
     pub(crate) async fn leave_for_sure(&self, event: EventId, session: SessionId) -> Result<(), RoomError> {
-        let is_starting = matches!(self.shared.book.lock().slots.get(&event), Some(Slot::Starting(_)));
+        let is_starting = matches!(
+            self.shared.book.lock().slots.get(&event),
+            Some(Slot::Starting(..))
+        );
         let room = if is_starting {
             // It may have taken its sessions over already.
             self.room(event).await.ok()
@@ -416,9 +428,53 @@ impl Registry {
         heal::heal(&self.shared.ports, event).await
     }
 
+    // ---- what other nodes tell
+
+    /// Takes in entries that another node appended to a room; whether it has time to hear of it.
+    pub(super) fn hear(&self, hint: Hint) -> bool {
+        let event = hint.event;
+        self.tell_room(event, |room| room.hear(hint))
+    }
+
+    /// Has the room of `event` look at its log, if it is here; whether it has time to hear of it.
+    pub(super) fn look(&self, event: EventId, deep: bool) -> bool {
+        self.tell_room(event, |room| room.look(deep))
+    }
+
+    fn tell_room(&self, event: EventId, tell: impl FnOnce(&RoomHandle) -> bool) -> bool {
+        let room = match self.shared.book.lock().slots.get(&event) {
+            Some(Slot::Live(room)) if room.is_alive() => room.clone(),
+            Some(Slot::Starting(_, stirred)) => {
+                stirred.store(true, Ordering::Release);
+                return true;
+            }
+            Some(Slot::Live(_)) | None => return true,
+        };
+        tell(&room) || !room.is_alive()
+    }
+
+    /// The events whose rooms are live or starting here.
+    pub(super) fn events(&self) -> Vec<EventId> {
+        self.shared.book.lock().slots.keys().copied().collect()
+    }
+
+    /// Whether the room of `event` on this node tells the feeds of it what happened from the
+    /// entry `from` on.
+    pub(super) fn tells(&self, event: EventId, from: u64) -> bool {
+        self.live(event)
+            .is_some_and(|room| room.board().lock().began_at < from)
+    }
+
     /// From when this returns the live rooms among those of `events` show `user` by this name;
-    /// without one, by none ever again. Rooms that are not live learn names when they start.
+    /// without one, by none ever again. Rooms that are not live learn names when they start;
+    /// those on other nodes soon.
     pub async fn rename(&self, events: &[EventId], user: UserId, name: Option<&str>) {
+        self.shared.feed.bridge().renamed(events, user, name);
+        self.rename_here(events, user, name).await;
+    }
+
+    /// [`Registry::rename`] on this node.
+    pub(super) async fn rename_here(&self, events: &[EventId], user: UserId, name: Option<&str>) {
         let known: Vec<EventId> = {
             let book = self.shared.book.lock();
             let known = events.iter().filter(|event| book.slots.contains_key(event));
@@ -435,51 +491,13 @@ impl Registry {
         }
     }
 
-    /// Looks for ever, every `interval`, for facts not known to be in the log, and records them.
-    pub async fn sweep(self, interval: Duration) {
-        let mut away = false;
-        loop {
-            tokio::time::sleep(interval).await;
-            match self.shared.ports.facts.unmarked(SWEEP_PAGE).await {
-                Ok(events) => {
-                    away = false;
-                    crate::metrics::facts_pending(events.len());
-                    // Several at a time: one that cannot be brought to rest holds up few others.
-                    for events in events.chunks(SWEEP_AT_ONCE) {
-                        let sweeps = events.iter().map(|event| self.sweep_event(*event));
-                        futures_util::future::join_all(sweeps).await;
-                    }
-                }
-                Err(error) if !away => {
-                    away = true;
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(error, "the sweeper cannot look for facts");
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    async fn sweep_event(&self, event: EventId) {
-        let Ok(snapshot) = self.shared.ports.facts.load(event).await else {
-            return;
-        };
-        if self.record(event, snapshot.event.fact_no).await.is_ok() {
-            // The room has the facts; what is left is to write their places down.
-            if let Err(error) = self.heal(event).await {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(event.id = %event, error, "facts of event {event} cannot be marked");
-            }
-        }
-    }
-
     /// Returns once no room waits for the log.
     pub async fn quiesce(&self) {
         let rooms: Vec<RoomHandle> = {
             let book = self.shared.book.lock();
             let live = book.slots.values().filter_map(|slot| match slot {
                 Slot::Live(room) => Some(room.clone()),
-                Slot::Starting(_) => None,
+                Slot::Starting(..) => None,
             });
             live.collect()
         };

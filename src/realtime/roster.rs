@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
+    bridge::{Bridge, Interest},
     outbox::Outbox,
     protocol::{CloseCode, Wire, v2},
 };
@@ -22,6 +23,7 @@ use crate::{
     domain::id::UserId,
     error::{Coded, ErrorCode},
     i18n::Language,
+    ports::Topic,
 };
 
 /// How long somebody without sockets still counts as here: a reconnect does not flicker.
@@ -46,6 +48,7 @@ struct Shared {
     left: Notify,
     /// Told when somebody came or went.
     stirred: Notify,
+    bridge: Bridge,
 }
 
 #[derive(Default)]
@@ -61,8 +64,9 @@ struct Book {
 struct Entry {
     outbox: Outbox,
     wire: Wire,
-    /// In which language it hears its user's feed; `None` as long as it does not.
-    listens: Option<Language>,
+    /// In which language it hears its user's feed, and what keeps that coming from other nodes;
+    /// `None` as long as it does not.
+    listens: Option<(Language, Option<Interest>)>,
     /// Who, by which sign-in; `None` until authenticated.
     holder: Option<(UserId, Uuid)>,
 }
@@ -102,6 +106,11 @@ impl Roster {
     /// An empty roster in which one user may have so many sockets of version 2, and so many
     /// of version 1.
     pub fn new(sockets_per_user: usize, v1_sockets_per_user: usize) -> Self {
+        Self::bridged(sockets_per_user, v1_sockets_per_user, Bridge::to_nobody())
+    }
+
+    /// The same on a node that has others.
+    pub fn bridged(sockets_per_user: usize, v1_sockets_per_user: usize, bridge: Bridge) -> Self {
         Self {
             shared: Arc::new(Shared {
                 limits: [v1_sockets_per_user, sockets_per_user],
@@ -110,6 +119,7 @@ impl Roster {
                 book: Mutex::default(),
                 left: Notify::new(),
                 stirred: Notify::new(),
+                bridge,
             }),
         }
     }
@@ -151,6 +161,22 @@ impl Roster {
         book.of(user).any(|(_, entry)| entry.listens.is_some())
     }
 
+    /// Who hears the feed.
+    pub(super) fn listeners(&self) -> Vec<UserId> {
+        let book = self.shared.book.lock();
+        let seats = |ids: &Vec<SessionId>| {
+            let mut seats = ids.iter().filter_map(|id| book.seats.get(id));
+            seats.any(|entry| entry.listens.is_some())
+        };
+        let listening = book.per_user.iter().filter(|(_, ids)| seats(ids));
+        listening.map(|(user, _)| *user).collect()
+    }
+
+    /// The other nodes.
+    pub(super) fn bridge(&self) -> &Bridge {
+        &self.shared.bridge
+    }
+
     /// Queues, for each socket of `user` that hears the feed, but for those in `without`, the
     /// frame in its language.
     pub(super) fn push(&self, user: UserId, mut frame: impl FnMut(Language) -> Bytes, without: &[SessionId]) {
@@ -158,7 +184,7 @@ impl Roster {
             let book = self.shared.book.lock();
             let theirs = book.of(user).filter(|(id, _)| !without.contains(id));
             theirs
-                .filter_map(|(_, entry)| Some((entry.listens?, entry.outbox.clone())))
+                .filter_map(|(_, entry)| Some((entry.listens.as_ref()?.0, entry.outbox.clone())))
                 .collect()
         };
         for (language, outbox) in outboxes {
@@ -207,13 +233,25 @@ impl Roster {
         sign_ins
     }
 
-    /// Closes every socket of this sign-in: it was revoked.
+    /// Closes every socket of this sign-in, on every node: it was revoked.
     pub fn revoke(&self, sign_in: Uuid) {
+        self.shared.bridge.revoked(sign_in);
+        self.revoke_here(sign_in);
+    }
+
+    /// Closes every socket of this sign-in on this node.
+    pub fn revoke_here(&self, sign_in: Uuid) {
         self.close_held_by(|_, held| held == sign_in);
     }
 
-    /// Closes every socket of `user`: the account is suspended, or gone.
+    /// Closes every socket of `user`, on every node: the account is suspended, or gone.
     pub fn revoke_user(&self, user: UserId) {
+        self.shared.bridge.revoked_user(user);
+        self.revoke_user_here(user);
+    }
+
+    /// Closes every socket of `user` on this node.
+    pub(super) fn revoke_user_here(&self, user: UserId) {
         self.close_held_by(|holder, _| holder == user);
     }
 
@@ -284,10 +322,14 @@ impl Seat {
         self.id
     }
 
-    /// From now on the socket hears its user's feed, in this language.
+    /// From now on the socket, which is authenticated, hears its user's feed, in this language.
     pub fn listen(&self, language: Language) {
-        if let Some(entry) = self.roster.shared.book.lock().seats.get_mut(&self.id) {
-            entry.listens = Some(language);
+        let shared = &self.roster.shared;
+        let mut book = shared.book.lock();
+        if let Some(entry) = book.seats.get_mut(&self.id) {
+            let holder = entry.holder;
+            let interest = holder.map(|(user, _)| shared.bridge.listen(Topic::feed(user)));
+            entry.listens = Some((language, interest));
         }
     }
 

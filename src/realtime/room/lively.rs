@@ -13,7 +13,7 @@ use crate::{
     domain::id::{EventId, UserId},
     i18n::Language,
     ports::SourceError,
-    realtime::{feed::Feed, presence::Presences, protocol::v2::Here, roster::SessionId},
+    realtime::{bridge::Bridge, feed::Feed, presence::Presences, protocol::v2::Here, roster::SessionId},
 };
 
 /// The least time between two writings of marks: what is read meanwhile is written together.
@@ -49,6 +49,13 @@ impl Company {
             marks_at: None,
             marks_failed: false,
         }
+    }
+}
+
+impl Company {
+    /// The other nodes.
+    pub(super) fn bridge(&self) -> &Bridge {
+        self.feed.bridge()
     }
 }
 
@@ -236,9 +243,12 @@ impl Handler<Typing> for Room {
 
     fn handle(&mut self, Typing { user, reply }: Typing, _: &mut Self::Context) {
         let typing = self.state.typing(user, Instant::now(), self.ports.clock.now());
+        if let Ok(true) = typing {
+            self.company.bridge().typing(self.event, user);
+        }
         let Some(reply) = reply else { return };
         match typing {
-            Ok(()) => reply.nothing(),
+            Ok(_) => reply.nothing(),
             Err(error) => reply.fail(&error),
         }
     }

@@ -4,6 +4,8 @@
 //! to the log (one append in flight), and only then is told to the sessions and
 //! acknowledged. What the log has not confirmed nobody sees.
 
+mod abroad;
+mod ahead;
 mod error;
 mod lively;
 mod pages;
@@ -35,17 +37,23 @@ pub use reply::ReplyTo;
 pub(super) use state::Board;
 pub(crate) use state::{Attached, Join, OutboxRef, Publish, Settings};
 
+use self::abroad::Abroad;
+use self::ahead::Ahead;
 use self::lively::Company;
 use self::state::{JoinStep, PageRange, Search, State};
 use super::{
+    bridge::Interest,
     heal::{HealError, Ports, append_until_known, salt},
     protocol::v2::Window,
     registry::Registry,
     roster::SessionId,
 };
 use crate::{
-    domain::id::{EventId, UserId},
-    ports::Appended,
+    domain::{
+        entry::Entry,
+        id::{EventId, UserId},
+    },
+    ports::{Appended, Topic},
 };
 
 /// Messages waiting for a room's actor. Full means: answer `UNAVAILABLE`, the client repeats.
@@ -92,10 +100,15 @@ impl RoomHandle {
         settings: &Settings,
         times: Times,
     ) -> Result<Self, HealError> {
-        let mut state = start::prepare(&ports, event, settings).await?;
+        // First, so that nothing is missed from here on.
+        let (feed, presences) = registry.company();
+        let interest = feed.bridge().listen(Topic::room(event));
+        let (mut state, appended) = start::prepare(&ports, event, settings).await?;
+        if appended > 0 {
+            feed.bridge().look(event);
+        }
         // Before anybody else can get at the room: to its sessions it never was away.
         state.adopt(registry.take_survivors(event));
-        let (feed, presences) = registry.company();
         if registry.take_fall(event) {
             feed.reset(state.everyone());
         }
@@ -113,7 +126,8 @@ impl RoomHandle {
                 generation,
                 ended: false,
                 loading: Loading::No,
-                catching_up: false,
+                abroad: Abroad::default(),
+                ahead: Ahead::default(),
                 recording: Vec::new(),
                 quieting: Vec::new(),
                 searches: VecDeque::new(),
@@ -121,6 +135,7 @@ impl RoomHandle {
                 last_told: Instant::now(),
                 busy_at: Instant::now(),
                 company,
+                _interest: interest,
             }
         });
         Ok(Self {
@@ -251,7 +266,8 @@ struct Room {
     /// Whether it stops because it was asked to.
     ended: bool,
     loading: Loading,
-    catching_up: bool,
+    abroad: Abroad,
+    ahead: Ahead,
     recording: Vec<(u64, oneshot::Sender<Result<(), RoomError>>)>,
     quieting: Vec<oneshot::Sender<()>>,
     searches: VecDeque<Search>,
@@ -259,6 +275,8 @@ struct Room {
     last_told: Instant,
     busy_at: Instant,
     company: Company,
+    /// What keeps the room's news coming from other nodes.
+    _interest: Interest,
 }
 
 impl Room {
@@ -266,25 +284,40 @@ impl Room {
     fn pump(&mut self, ctx: &mut Context<Self>) {
         self.busy_at = Instant::now();
         self.attend(ctx);
-        if self.catching_up {
+        self.release(ctx);
+        if self.abroad.catching_up {
             return;
+        }
+        if self.is_behind() && !self.state.is_appending() {
+            return self.catch_up(false, ctx);
         }
         let Some((expected, entries)) = self.state.next_batch(self.ports.clock.now(), salt) else {
             self.settle_waiters();
             return;
         };
         let (ports, room) = (self.ports.clone(), self.state.event().room);
-        let append = async move { append_until_known(&ports, room, expected, &entries).await };
-        ctx.spawn(append.into_actor(self).map(|outcome, room, ctx| match outcome {
-            Some(Appended { taken, .. }) => room.appended(taken, ctx),
-            None => room.catch_up(ctx),
-        }));
+        let append = async move {
+            let outcome = append_until_known(&ports, room, expected, &entries).await;
+            (outcome, entries)
+        };
+        ctx.spawn(
+            append
+                .into_actor(self)
+                .map(move |(outcome, entries), room, ctx| match outcome {
+                    Some(Appended { taken, .. }) => room.appended(expected.seq, &entries, taken, ctx),
+                    None => room.catch_up(true, ctx),
+                }),
+        );
     }
 
-    fn appended(&mut self, taken: usize, ctx: &mut Context<Self>) {
+    fn appended(&mut self, after: u64, entries: &[Entry], taken: usize, ctx: &mut Context<Self>) {
         self.last_told = Instant::now();
         self.state.appended(taken, Instant::now());
+        let entries = &entries[..taken.min(entries.len())];
+        let room = self.state.event().room;
+        self.company.bridge().entries(self.event, room, after, entries);
         self.mark_places(ctx);
+        self.look_if_asked(ctx);
         self.pump(ctx);
     }
 
@@ -310,6 +343,7 @@ impl Room {
             self.state.expire(now);
         }
         self.expire_searches(now);
+        self.ahead.expire(now);
         self.state.prune();
         self.state.forget_typing(now);
         self.write_marks(ctx);
@@ -318,6 +352,7 @@ impl Room {
             self.last_told = now;
             self.state.push_head();
         }
+        self.look_if_asked(ctx);
         self.settle_waiters();
         let idle = self.state.session_count() == 0
             && self.state.is_quiet()
@@ -368,8 +403,25 @@ impl Message for Join {
 impl Handler<Join> for Room {
     type Result = ResponseActFuture<Self, Result<(), RoomError>>;
 
-    fn handle(&mut self, join: Join, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, join: Join, ctx: &mut Self::Context) -> Self::Result {
         self.busy_at = Instant::now();
+        if !self.may_lag(join.user, join.since.map_or(0, |since| since.seq)) {
+            return self.join_now(join);
+        }
+        let (done, current) = oneshot::channel();
+        let go = Box::new(move |_: &mut Self, _: &mut Self::Context| {
+            let _ = done.send(());
+        });
+        self.when_current(join.user, Instant::now() + self.times.answer, go, ctx);
+        Box::pin(current.into_actor(self).then(|current, room, _| match current {
+            Ok(()) => room.join_now(join),
+            Err(_) => Box::pin(actix::fut::err(RoomError::Unavailable)),
+        }))
+    }
+}
+
+impl Room {
+    fn join_now(&mut self, join: Join) -> ResponseActFuture<Self, Result<(), RoomError>> {
         let step = self.state.join(&join, None);
         let (log, room) = (self.ports.log.clone(), self.state.event().room);
         let look = async move {
@@ -423,6 +475,17 @@ impl Handler<Publish> for Room {
     type Result = ();
 
     fn handle(&mut self, publish: Publish, ctx: &mut Self::Context) {
+        let (user, deadline) = (publish.user, publish.deadline);
+        if !self.may_lag(user, publish.after) && !self.ahead.holds(user) {
+            return self.publish_now(publish, ctx);
+        }
+        let go = Box::new(move |room: &mut Self, ctx: &mut Self::Context| room.publish_now(publish, ctx));
+        self.when_current(user, deadline, go, ctx);
+    }
+}
+
+impl Room {
+    fn publish_now(&mut self, publish: Publish, ctx: &mut Context<Self>) {
         let search = self.state.publish(publish, 0);
         self.take(search, ctx);
         self.pump(ctx);
@@ -442,6 +505,17 @@ impl Handler<ReadHistory> for Room {
     type Result = ();
 
     fn handle(&mut self, asked: ReadHistory, ctx: &mut Self::Context) {
+        let user = asked.user;
+        if !matches!(self.state.check_participant(user), Err(RoomError::Unknown)) {
+            return self.read_history(asked, ctx);
+        }
+        let go = Box::new(move |room: &mut Self, ctx: &mut Self::Context| room.read_history(asked, ctx));
+        self.when_current(user, Instant::now() + self.times.answer, go, ctx);
+    }
+}
+
+impl Room {
+    fn read_history(&mut self, asked: ReadHistory, ctx: &mut Context<Self>) {
         let ReadHistory {
             user,
             window,

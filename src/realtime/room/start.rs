@@ -17,8 +17,12 @@ use crate::{
 /// Entries looked up in the log at the same time.
 const LOOK_UPS_AT_ONCE: usize = 16;
 
-/// Loads the room of `event` with its log and its store in one state.
-pub(super) async fn prepare(ports: &Ports, event: EventId, settings: &Settings) -> Result<State, HealError> {
+/// Loads the room of `event` with its log and its store in one state; how many facts the log lacked.
+pub(super) async fn prepare(
+    ports: &Ports,
+    event: EventId,
+    settings: &Settings,
+) -> Result<(State, u64), HealError> {
     let (snapshot, tip, healed) = settle(ports, event).await?;
     let room = snapshot.event.room;
     let newest = ports
@@ -45,7 +49,7 @@ pub(super) async fn prepare(ports: &Ports, event: EventId, settings: &Settings) 
     );
     state.recover_marks(&came_in);
     state.note_appended_before(healed.appended);
-    Ok(state)
+    Ok((state, healed.appended))
 }
 
 /// The entries at which those came in who, as far as the store knows, have not even read that:

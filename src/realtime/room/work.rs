@@ -1,6 +1,6 @@
-//! What a room does beside its appends: marks, catching up, loading facts, looking for keys.
+//! What a room does beside its appends: marks, loading facts, looking for keys.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
 use tokio::time::timeout_at;
@@ -12,7 +12,6 @@ use crate::{
         id::RoomId,
     },
     ports::{FactPage, ReadError, RoomLog, SourceError},
-    realtime::heal::jittered,
 };
 
 impl Room {
@@ -30,51 +29,6 @@ impl Room {
             }
         };
         ctx.spawn(mark.into_actor(self));
-    }
-
-    /// Reads what somebody else appended, and goes on.
-    pub(super) fn catch_up(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.catching_up, true) {
-            return;
-        }
-        let (ports, room, mut from) = (
-            self.ports.clone(),
-            self.state.event().room,
-            self.state.tip().head.seq + 1,
-        );
-        let read = async move {
-            let mut entries: Vec<Entry> = Vec::new();
-            let mut pause = Duration::from_millis(20);
-            loop {
-                tokio::time::sleep(jittered(pause)).await;
-                match ports.log.read(room, from, PAGE).await {
-                    Ok(page) => {
-                        let whole = page.len() == PAGE;
-                        from += page.len() as u64;
-                        entries.extend(page);
-                        if !whole {
-                            return entries;
-                        }
-                        pause = Duration::ZERO;
-                    }
-                    Err(error) => {
-                        let error: &dyn std::error::Error = &error;
-                        tracing::warn!(error, "the log cannot be read, trying again");
-                        pause = (pause * 2).clamp(Duration::from_millis(20), Duration::from_secs(1));
-                    }
-                }
-            }
-        };
-        ctx.spawn(read.into_actor(self).map(|entries, room, ctx| {
-            room.catching_up = false;
-            let has_facts = entries.iter().any(|entry| entry.kind == Kind::Fact);
-            room.state.conflicted(entries);
-            room.mark_places(ctx);
-            if has_facts {
-                room.load_facts(ctx);
-            }
-            room.pump(ctx);
-        }));
     }
 
     /// Loads facts that the store has and the room has not.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     domain::{
         chain::Tip,
-        entry::{Entry, Head},
+        entry::{Entry, Head, Kind},
         fact::{Fact, Membership},
         id::UserId,
         time::Micros,
@@ -151,7 +151,7 @@ impl State {
         let mut items = items.into_iter();
         let done: Vec<Item> = items.by_ref().take(taken).collect();
         self.requeue(items.collect());
-        self.take_in(entries.iter().take(taken).cloned().map(Arc::new).collect());
+        self.take_in(entries.iter().take(taken).cloned().map(Arc::new).collect(), true);
         for (entry, item) in entries.iter().zip(done) {
             if let Item::Message(waiting) = item {
                 crate::metrics::message_published(now.saturating_duration_since(waiting.arrived));
@@ -167,9 +167,15 @@ impl State {
     pub(in crate::realtime::room) fn conflicted(&mut self, others: Vec<Entry>) {
         if let Some(flight) = self.flight.take() {
             self.requeue(flight.items);
+            // Who won the race may have died of it: where its facts stand is written down here too.
+            let facts = others.iter().filter(|entry| entry.kind == Kind::Fact);
+            self.places.extend(facts.map(|entry| FactPlace {
+                no: entry.fact_no,
+                seq: entry.seq,
+            }));
         }
         let twins = self.take_twins(&others);
-        self.take_in(others.into_iter().map(Arc::new).collect());
+        self.take_in(others.into_iter().map(Arc::new).collect(), false);
         for (replies, (seq, at), same) in twins {
             for reply in replies {
                 if same {
@@ -213,8 +219,9 @@ impl State {
         twins
     }
 
-    /// Moves the room behind `entries`, which the log holds, and tells the sessions.
-    fn take_in(&mut self, entries: Vec<Arc<Entry>>) {
+    /// Moves the room behind `entries`, which the log holds, and tells the sessions. Of what is
+    /// not its `own`, whoever appended it writes down what follows and tells other nodes.
+    fn take_in(&mut self, entries: Vec<Arc<Entry>>, own: bool) {
         let mut run: Vec<Arc<Entry>> = Vec::new();
         for entry in entries {
             self.tip = Tip::of(&entry);
@@ -230,21 +237,23 @@ impl State {
                 }
             });
             run.push(Arc::clone(&entry));
-            self.note_for_feed(entry.kind);
-            self.read_own(&entry);
+            self.note_for_feed(&entry, own);
+            self.read_own(&entry, own);
             let Some(fact) = Fact::of(&entry) else { continue };
-            self.places.push(FactPlace {
-                no: entry.fact_no,
-                seq: entry.seq,
-            });
+            if own {
+                self.places.push(FactPlace {
+                    no: entry.fact_no,
+                    seq: entry.seq,
+                });
+            }
             if let Some(membership) = fact.change.membership(fact.actor) {
                 self.deliver(&std::mem::take(&mut run));
                 let came = self.coming(&membership);
                 let gone = self.circle.apply(&membership, entry.seq);
                 self.circle_no += 1;
-                self.note_circle_for_feed(&fact.change, &came, &gone);
+                self.note_circle_for_feed(&fact.change, &came, &gone, own);
                 for user in came {
-                    self.begin_reading(user, &entry);
+                    self.begin_reading(user, &entry, own);
                 }
                 for user in &gone {
                     self.end_reading(*user);

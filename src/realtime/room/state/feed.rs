@@ -13,7 +13,7 @@ use crate::{
         id::UserId,
     },
     i18n::Language,
-    realtime::feed::{Brief, FeedChange, News},
+    realtime::feed::{Abroad, Brief, FeedChange, News},
 };
 
 /// The least time between two of one event's pushes to one feed.
@@ -31,36 +31,54 @@ enum Personal {
 pub(super) struct FeedBook {
     /// What concerns everyone.
     change: Option<FeedChange>,
-    /// What concerns one person: the last coming or going, which is stronger than `change`.
-    personal: HashMap<UserId, Personal>,
+    /// What concerns everyone, and no other node tells.
+    own: Option<FeedChange>,
+    /// The first entry of that.
+    own_from: u64,
+    /// What concerns one person: the last coming or going, which is stronger than `change`;
+    /// and whether no other node tells it.
+    personal: HashMap<UserId, (Personal, bool)>,
     /// Since when something waits.
     since: Option<Instant>,
     told: Option<Instant>,
 }
 
 impl State {
-    /// Takes note of an entry that now stands in the record, before the circle changes.
-    pub(super) fn note_for_feed(&mut self, kind: Kind) {
-        let change = match kind {
+    /// Takes note of an entry that now stands in the record, before the circle changes. What
+    /// is not this room's `own`, another node tells the others.
+    pub(super) fn note_for_feed(&mut self, entry: &Entry, own: bool) {
+        let change = match entry.kind {
             Kind::Fact => FeedChange::Changed,
             Kind::Message | Kind::Edit | Kind::Erase | Kind::React | Kind::Ack => FeedChange::Entries,
         };
         self.feed.change = self.feed.change.max(Some(change));
+        if own {
+            if self.feed.own.is_none() {
+                self.feed.own_from = entry.seq;
+            }
+            self.feed.own = self.feed.own.max(Some(change));
+        }
     }
 
     /// Takes note of who came in by a fact, and who went.
-    pub(super) fn note_circle_for_feed(&mut self, change: &Change, came: &[UserId], went: &[UserId]) {
+    pub(super) fn note_circle_for_feed(
+        &mut self,
+        change: &Change,
+        came: &[UserId],
+        went: &[UserId],
+        own: bool,
+    ) {
         let coming = if matches!(change, Change::EventCreated { .. }) {
             FeedChange::Created
         } else {
             FeedChange::Invited
         };
         for user in came {
-            self.feed.personal.insert(*user, Personal::Came(coming));
+            self.feed.personal.insert(*user, (Personal::Came(coming), own));
         }
         for user in went {
             let brief = self.brief();
-            self.feed.personal.insert(*user, Personal::Went(brief));
+            self.feed.personal.insert(*user, (Personal::Went(brief), own));
         }
     }
 
@@ -73,13 +91,13 @@ impl State {
             .map(|entry| Entry::clone(entry))
             .collect();
         for entry in missed {
-            self.note_for_feed(entry.kind);
+            self.note_for_feed(&entry, true);
             let Some(fact) = crate::domain::fact::Fact::of(&entry) else {
                 continue;
             };
             match fact.change.membership(fact.actor) {
-                Some(Membership::Enters(user)) => self.note_circle_for_feed(&fact.change, &[user], &[]),
-                Some(Membership::Leaves(user)) => self.note_circle_for_feed(&fact.change, &[], &[user]),
+                Some(Membership::Enters(user)) => self.note_circle_for_feed(&fact.change, &[user], &[], true),
+                Some(Membership::Leaves(user)) => self.note_circle_for_feed(&fact.change, &[], &[user], true),
                 Some(Membership::Are(_)) | None => {}
             }
         }
@@ -113,26 +131,45 @@ impl State {
         is_heard: impl Fn(UserId) -> bool,
     ) -> News {
         let change = self.feed.change.take().unwrap_or(FeedChange::Entries);
+        let own = self.feed.own.take();
         let mut personal = std::mem::take(&mut self.feed.personal);
         self.feed.since = None;
-        let mut told = Vec::new();
-        for user in self.circle.taking_part().filter(|user| is_heard(*user)) {
-            let change = match personal.remove(&user) {
-                Some(Personal::Came(coming)) => coming,
-                Some(Personal::Went(_)) | None => change,
+        let (mut told, mut abroad) = (Vec::new(), Vec::new());
+        for user in self.circle.taking_part() {
+            let (change, own) = match personal.remove(&user) {
+                Some((Personal::Came(coming), true)) => (coming, Some(coming)),
+                Some((Personal::Came(coming), false)) => (coming, own),
+                Some((Personal::Went(_), _)) | None => (change, own),
             };
-            told.push((user, change, self.unread(user)));
+            if !is_heard(user) && own.is_none() {
+                continue;
+            }
+            let unread = self.unread(user);
+            if is_heard(user) {
+                told.push((user, change, unread));
+            }
+            if let Some(change) = own {
+                abroad.push((user, change, unread));
+            }
         }
-        let removed: Vec<(UserId, Brief)> = personal
-            .into_iter()
-            .filter_map(|(user, what)| match what {
-                Personal::Went(brief) if !self.circle.has(user) && is_heard(user) => Some((user, brief)),
-                Personal::Went(_) | Personal::Came(_) => None,
-            })
-            .collect();
+        let (mut removed, mut removed_abroad) = (Vec::new(), Vec::new());
+        for (user, (what, own)) in personal {
+            let Personal::Went(brief) = what else { continue };
+            if self.circle.has(user) {
+                continue;
+            }
+            if own {
+                removed_abroad.push((user, brief.clone()));
+            }
+            if is_heard(user) {
+                removed.push((user, brief));
+            }
+        }
         // Also when nobody hears it: everyone was looked up, and that for each message.
         self.feed.told = Some(now);
-        let whole = told.iter().any(|(_, change, _)| *change > FeedChange::Entries);
+        let all = told.iter().chain(&abroad);
+        let whole = all.map(|(_, change, _)| *change).max() > Some(FeedChange::Entries);
+        let has_abroad = !abroad.is_empty() || !removed_abroad.is_empty();
         News {
             event: self.event.id,
             brief: self.brief(),
@@ -147,6 +184,11 @@ impl State {
             head: self.tip.head,
             told,
             removed,
+            abroad: has_abroad.then_some(Abroad {
+                from: self.feed.own_from,
+                told: abroad,
+                removed: removed_abroad,
+            }),
         }
     }
 

@@ -39,7 +39,7 @@ use crate::{
         chain::Tip,
         entry::{Draft, Entry, Head, Kind},
         event::{Event, Participant},
-        fact::Fact,
+        fact::{Fact, Membership},
         id::UserId,
         time::Micros,
         visibility::Circle,
@@ -257,6 +257,7 @@ impl State {
         };
         state.merge_marks();
         state.post_tip();
+        state.board().lock().began_at = tip.head.seq;
         state
     }
 
@@ -271,6 +272,32 @@ impl State {
     /// Whether nothing waits for the log.
     pub(in crate::realtime::room) fn is_quiet(&self) -> bool {
         self.flight.is_none() && self.queue.is_empty() && self.facts.is_empty() && self.searches.is_empty()
+    }
+
+    /// Whether an append is on its way.
+    pub(in crate::realtime::room) fn is_appending(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Whether any of `entries` names somebody whose name is not known here.
+    pub(in crate::realtime::room) fn names_strangers(&self, entries: &[Entry]) -> bool {
+        let is_stranger = |user: &UserId| !self.people.contains_key(user);
+        entries.iter().any(|entry| {
+            if entry.author.as_ref().is_some_and(is_stranger) {
+                return true;
+            }
+            let Some(fact) = Fact::of(entry) else { return false };
+            match fact.change.membership(fact.actor) {
+                Some(Membership::Enters(user) | Membership::Leaves(user)) => is_stranger(&user),
+                Some(Membership::Are(users)) => users.iter().any(is_stranger),
+                None => false,
+            }
+        })
+    }
+
+    /// Learns the names of people.
+    pub(in crate::realtime::room) fn meet(&mut self, people: Vec<Person>) {
+        self.learn(people);
     }
 
     pub(in crate::realtime::room) fn has_deadlines(&self) -> bool {

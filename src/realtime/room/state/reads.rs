@@ -50,6 +50,8 @@ pub(in crate::realtime) struct Board {
     pub(in crate::realtime) msg_no: u64,
     /// Up to where everyone who takes part has read.
     pub(in crate::realtime) marks: HashMap<UserId, ReadMark>,
+    /// Where its record ended when it started: of what follows it tells the feeds itself.
+    pub(in crate::realtime) began_at: u64,
 }
 
 /// Somebody says up to where the record was read.
@@ -163,9 +165,13 @@ impl State {
     }
 
     fn move_mark(&mut self, user: UserId, mark: ReadMark, told: bool) {
-        self.reads.board.lock().marks.insert(user, mark);
         let told = told || self.reads.moved.get(&user).is_some_and(|moved| moved.told);
         self.reads.moved.insert(user, Moved { mark, told });
+        self.show_mark(user, mark);
+    }
+
+    fn show_mark(&mut self, user: UserId, mark: ReadMark) {
+        self.reads.board.lock().marks.insert(user, mark);
         // The others are shown to nobody; this is done for every message.
         if let Some(participant) = self
             .participants
@@ -177,14 +183,19 @@ impl State {
         }
     }
 
-    /// Who has just come in begins to read at the entry that says so.
-    pub(super) fn begin_reading(&mut self, user: UserId, entry: &Entry) {
+    /// Who has just come in begins to read at the entry that says so. If that is not this
+    /// room's `own`, another one writes the mark down.
+    pub(super) fn begin_reading(&mut self, user: UserId, entry: &Entry, own: bool) {
         let mark = ReadMark {
             seq: entry.seq,
             msg_no: entry.msg_no,
             at: Some(entry.at),
         };
-        self.move_mark(user, mark, false);
+        if own {
+            self.move_mark(user, mark, false);
+        } else {
+            self.show_mark(user, mark);
+        }
     }
 
     /// Of who takes part no longer no mark is kept, and who waited for one is told why.
@@ -200,7 +211,7 @@ impl State {
 
     /// Moves the mark of an author who had read everything that was said before this message.
     /// Facts in between do not hinder it: the author's socket was told of them.
-    pub(super) fn read_own(&mut self, entry: &Entry) {
+    pub(super) fn read_own(&mut self, entry: &Entry, own: bool) {
         if entry.kind != Kind::Message {
             return;
         }
@@ -208,7 +219,7 @@ impl State {
             && self.circle.has(author)
             && self.mark_of(author).msg_no + 1 == entry.msg_no
         {
-            self.begin_reading(author, entry);
+            self.begin_reading(author, entry, own);
         }
     }
 
@@ -235,7 +246,7 @@ impl State {
     pub(in crate::realtime::room) fn recover_marks(&mut self, came_in: &[(UserId, Entry)]) {
         for (user, entry) in came_in {
             if self.circle.has(*user) && self.mark_of(*user).seq < entry.seq {
-                self.begin_reading(*user, entry);
+                self.begin_reading(*user, entry, true);
             }
         }
         let tail: Vec<Arc<Entry>> = self
@@ -244,7 +255,7 @@ impl State {
             .cloned()
             .collect();
         for entry in tail {
-            self.read_own(&entry);
+            self.read_own(&entry, true);
         }
     }
 
@@ -333,6 +344,19 @@ impl State {
     fn tell_mark(&self, user: UserId, mark: ReadMark, without: &[SessionId], feed: &Feed) {
         let own = v2::read_push(self.event.id, user, mark, Some(self.unread(user)));
         feed.push(user, &own, without);
+        feed.bridge().read(self.event.id, user, mark, self.unread(user));
+        if self.is_lively() {
+            let frame = v2::read_push(self.event.id, user, mark, None);
+            self.tell_others(user, &frame);
+        }
+    }
+
+    /// Takes in up to where somebody has read, as another node wrote it down.
+    pub(in crate::realtime::room) fn hear_mark(&mut self, user: UserId, mark: ReadMark) {
+        if !self.circle.has(user) || mark.seq <= self.mark_of(user).seq {
+            return;
+        }
+        self.show_mark(user, mark);
         if self.is_lively() {
             let frame = v2::read_push(self.event.id, user, mark, None);
             self.tell_others(user, &frame);
@@ -346,13 +370,14 @@ impl State {
         self.participants.len() <= LIVELY
     }
 
-    /// Tells the others that `user` is writing, unless they have just been told.
+    /// Tells the others that `user` is writing, unless they have just been told; whether they
+    /// were not.
     pub(in crate::realtime::room) fn typing(
         &mut self,
         user: UserId,
         now: Instant,
         wall: Micros,
-    ) -> Result<(), RoomError> {
+    ) -> Result<bool, RoomError> {
         self.check_participant(user)?;
         self.check_open(wall)?;
         let told = self.reads.typing.get(&user);
@@ -360,8 +385,9 @@ impl State {
             self.reads.typing.insert(user, now);
             let frame = v2::typing_push(self.event.id, user, wall.plus(TYPING_LASTS));
             self.tell_others(user, &frame);
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Forgets who was told as writing long ago.

@@ -435,7 +435,14 @@ impl World {
                 };
                 self.log.push(tip.seal(twin, Micros(1), [9; 16]));
             }
+            let mark = |state: &State| state.board().lock().marks.get(&HOST).copied().unwrap_or_default();
+            let before = mark(&self.state);
             self.state.conflicted(self.log[behind..].to_vec());
+            let after = mark(&self.state);
+            if after != before {
+                // Whoever appended it writes it down.
+                self.stored.insert(HOST, after);
+            }
         } else if let Some((expected, entries)) = sent {
             assert_eq!(expected, tip.head, "an append that no log would take");
             let taken = take.min(entries.len());
