@@ -8,10 +8,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use timingle::{
-    app, chat,
-    config::{self, Config, Sources},
+    app::{self, copy::Progress},
+    chat,
+    config::{self, Config, Profile, Sources},
     domain::{
         entry::{Hash, Head},
         id::{EventId, RoomId},
@@ -58,6 +59,10 @@ enum Command {
         /// Only name the migrations that are missing
         #[arg(long)]
         dry_run: bool,
+        /// Also make the keyspace of the room logs, with so many replicas, if there is none: for
+        /// clusters of one datacenter
+        #[arg(long, value_name = "REPLICAS", conflicts_with = "dry_run", value_parser = clap::value_parser!(u8).range(1..=9))]
+        create_keyspace: Option<u8>,
     },
     /// Write an event's whole record into a file that anyone can verify
     Export(ExportArgs),
@@ -68,7 +73,13 @@ noted earlier can prove: give it with --head.")]
     Verify(VerifyArgs),
     /// Bring the log and the relational store to one state, after one was restored from a backup
     Repair,
-    /// Make a user an administrator, or something else to the service; the server must not run
+    /// Copy a whole installation to the engines of another profile, then compare every row and entry
+    #[command(after_help = "\
+Nothing may serve either of the two meanwhile. The target has to be empty, or to hold part of a copy \
+of this very source: a copy that was interrupted goes on where it was. The source is only read.\n\n\
+Where both are: [data] of the configuration says it for embedded, [postgres] and [scylla] for production.")]
+    Copy(CopyArgs),
+    /// Make a user an administrator, or something else to the service; the embedded server must not run
     Grant(GrantArgs),
     /// Print the description of the API as JSON, in the form of docs/openapi.json
     Openapi,
@@ -84,6 +95,32 @@ struct ExportArgs {
     /// Where to write; an existing file is replaced once the new one is complete
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct CopyArgs {
+    /// Whose data to copy
+    #[arg(long)]
+    from: Engines,
+    /// Where to
+    #[arg(long)]
+    to: Engines,
+}
+
+/// A profile, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engines {
+    Embedded,
+    Production,
+}
+
+impl From<Engines> for Profile {
+    fn from(engines: Engines) -> Self {
+        match engines {
+            Engines::Embedded => Self::Embedded,
+            Engines::Production => Self::Production,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -134,10 +171,14 @@ pub(crate) fn run() -> anyhow::Result<()> {
             write!(stdout(), "{}", config::effective(&sources)?)?;
             Ok(())
         }
-        Command::Migrate { dry_run } => migrate(&ready(&sources)?, dry_run),
+        Command::Migrate {
+            dry_run,
+            create_keyspace,
+        } => migrate(&ready(&sources)?, dry_run, create_keyspace),
         Command::Export(args) => export(&ready(&sources)?, &args),
         Command::Verify(args) => verify_file(args),
         Command::Repair => repair(&ready(&sources)?),
+        Command::Copy(args) => copy(&ready(&sources)?, &args),
         Command::Grant(args) => grant(&ready(&sources)?, &args),
         Command::Openapi => {
             write!(stdout(), "{}", openapi::text())?;
@@ -165,9 +206,17 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
     done
 }
 
-fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<()> {
-    let names = block_on(app::migrate(config, dry_run))?;
+fn migrate(config: &Config, dry_run: bool, replicas: Option<u8>) -> anyhow::Result<()> {
     let mut out = stdout();
+    if let Some(replicas) = replicas {
+        let keyspace = &config.scylla.keyspace;
+        if block_on(app::create_keyspace(config, replicas))? {
+            writeln!(out, "made keyspace {keyspace} with {replicas} replicas")?;
+        } else {
+            writeln!(out, "keyspace {keyspace} exists, and stays as it is")?;
+        }
+    }
+    let names = block_on(app::migrate(config, dry_run))?;
     for name in &names {
         writeln!(out, "{} {name}", if dry_run { "missing" } else { "ran" })?;
     }
@@ -191,6 +240,43 @@ fn export(config: &Config, ExportArgs { event, out }: &ExportArgs) -> anyhow::Re
 fn grant(config: &Config, GrantArgs { phone, role }: &GrantArgs) -> anyhow::Result<()> {
     let user = block_on(app::grant(config, phone, *role))?;
     writeln!(stdout(), "user {user} is {} now", role.as_str())?;
+    Ok(())
+}
+
+fn copy(config: &Config, &CopyArgs { from, to }: &CopyArgs) -> anyhow::Result<()> {
+    let progress = |progress| {
+        // Where nobody reads, nobody misses it.
+        let _ = match progress {
+            Progress::Checking => writeln!(stdout(), "looking at what the target holds"),
+            Progress::Table { name, rows } => writeln!(stdout(), "{name}: {rows} rows"),
+            Progress::Logs { rooms, entries } => writeln!(stdout(), "logs: {rooms} rooms, {entries} entries"),
+            Progress::Comparing => writeln!(stdout(), "comparing"),
+        };
+    };
+    let done = block_on(app::copy::copy_installation(
+        config,
+        from.into(),
+        to.into(),
+        &progress,
+    ))?;
+    let mut out = stdout();
+    writeln!(
+        out,
+        "equal: {} rows ({} new), {} rooms, {} entries ({} new, {} erased), every chain verified",
+        done.rows, done.new_rows, done.rooms, done.entries, done.new_entries, done.erased
+    )?;
+    let dir = config.data.dir.display();
+    match to {
+        Engines::Production => writeln!(
+            out,
+            "next: give every node as JWT_SECRET what {dir}/jwt_secret holds (or the JWT_SECRET that the \
+             embedded server had); with another one all access tokens end at once"
+        )?,
+        Engines::Embedded => writeln!(
+            out,
+            "next: start the embedded server with the nodes' JWT_SECRET; without it all access tokens end at once"
+        )?,
+    }
     Ok(())
 }
 
@@ -254,6 +340,15 @@ mod tests {
     #[test]
     fn nothing_asked_means_serve_and_options_stand_anywhere() {
         assert!(Cli::parse_from(["timingle"]).command.is_none());
+        let cli = Cli::parse_from(["timingle", "migrate", "--create-keyspace", "3"]);
+        assert!(matches!(
+            cli.command,
+            Some(Command::Migrate {
+                dry_run: false,
+                create_keyspace: Some(3)
+            })
+        ));
+        assert!(Cli::try_parse_from(["timingle", "migrate", "--create-keyspace", "0"]).is_err());
         let cli = Cli::parse_from(["timingle", "export", "7", "--out", "x", "--config", "c"]);
         assert!(matches!(cli.command, Some(Command::Export(args)) if args.event == 7));
         assert!(cli.config.is_some());

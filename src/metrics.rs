@@ -34,6 +34,14 @@ const FACTS_APPENDED: &str = "timingle_facts_appended_total";
 const FACTS_PENDING: &str = "timingle_facts_pending";
 const DUE: &str = "timingle_due_total";
 const DUE_LATENESS: &str = "timingle_due_lateness_seconds";
+const ENGINE_ANSWERS: &str = "timingle_engine_answers";
+const COUNTED_ALONE: &str = "timingle_counted_alone_total";
+const BRIDGE_TOLD: &str = "timingle_bridge_told_total";
+const BRIDGE_HEARD: &str = "timingle_bridge_heard_total";
+const BRIDGE_GAPS: &str = "timingle_bridge_gaps_total";
+const BRIDGE_LOOKS: &str = "timingle_bridge_looks_total";
+const BRIDGE_NODES: &str = "timingle_bridge_nodes";
+const BRIDGE_UP: &str = "timingle_bridge_up";
 const BUILD: &str = "timingle_build_info";
 const UPTIME: &str = "timingle_uptime_seconds";
 
@@ -167,6 +175,42 @@ fn describe() {
         Unit::Seconds,
         "How long after its moment that happened"
     );
+    describe_gauge!(
+        ENGINE_ANSWERS,
+        n,
+        "1 if the engine answered when this node last asked, else 0"
+    );
+    describe_counter!(
+        COUNTED_ALONE,
+        n,
+        "Requests that this node counted by itself, because redis did not answer"
+    );
+    describe_counter!(
+        BRIDGE_TOLD,
+        n,
+        "What this node had to tell other nodes, by what became of it"
+    );
+    describe_counter!(
+        BRIDGE_HEARD,
+        n,
+        "What this node heard from other nodes, by what became of it"
+    );
+    describe_counter!(
+        BRIDGE_GAPS,
+        n,
+        "Losses noticed in what other nodes tell, by what it is about"
+    );
+    describe_counter!(
+        BRIDGE_LOOKS,
+        n,
+        "Rooms that looked at the log for entries of other nodes"
+    );
+    describe_gauge!(BRIDGE_NODES, n, "Other nodes that this node hears");
+    describe_gauge!(
+        BRIDGE_UP,
+        n,
+        "1 if this node hears itself through the bridge, else 0"
+    );
     describe_gauge!(BUILD, n, "Always 1; the label says which version runs");
     describe_gauge!(UPTIME, Unit::Seconds, "Since this process began to record");
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -243,6 +287,81 @@ pub fn facts_appended(n: u64) {
     counter!(FACTS_APPENDED).increment(n);
 }
 
+/// Whether `engine` answered when it was last asked.
+pub fn engine_answers(engine: &'static str, answers: bool) {
+    gauge!(ENGINE_ANSWERS, "engine" => engine).set(f64::from(u8::from(answers)));
+}
+
+/// This node counted a request by itself, because the shared counters did not answer.
+pub fn counted_alone() {
+    counter!(COUNTED_ALONE).increment(1);
+}
+
+/// What became of something that this node had to tell the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// The carrier took it.
+    Sent,
+    /// The carrier did not take it: too much waits, or it is away.
+    Dropped,
+    /// No other node wants to hear it.
+    Unwanted,
+}
+
+/// This node had something to tell the others.
+pub fn bridge_told(what: Telling) {
+    let result = match what {
+        Telling::Sent => "sent",
+        Telling::Dropped => "dropped",
+        Telling::Unwanted => "unwanted",
+    };
+    counter!(BRIDGE_TOLD, "result" => result).increment(1);
+}
+
+/// What became of something that another node told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// It was taken in.
+    Taken,
+    /// It was heard before, or came after it had been given up.
+    Repeated,
+    /// This version cannot read it.
+    Unreadable,
+    /// This node is too slow: it was never heard.
+    Lost,
+}
+
+/// Another node told something.
+pub fn bridge_heard(what: Hearing) {
+    let result = match what {
+        Hearing::Taken => "taken",
+        Hearing::Repeated => "repeated",
+        Hearing::Unreadable => "unreadable",
+        Hearing::Lost => "lost",
+    };
+    counter!(BRIDGE_HEARD, "result" => result).increment(1);
+}
+
+/// Something that another node told about `what` (a closed set of words) is lost.
+pub fn bridge_gap(what: &'static str) {
+    counter!(BRIDGE_GAPS, "about" => what).increment(1);
+}
+
+/// `n` rooms look at the log for entries of other nodes.
+pub fn bridge_looks(n: usize) {
+    counter!(BRIDGE_LOOKS).increment(n as u64);
+}
+
+/// So many other nodes are heard.
+pub fn bridge_nodes(n: usize) {
+    gauge!(BRIDGE_NODES).set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
+}
+
+/// Whether this node hears itself through the bridge.
+pub fn bridge_up(is_up: bool) {
+    gauge!(BRIDGE_UP).set(f64::from(u8::from(is_up)));
+}
+
 /// Something happened to an event by itself, `late` after its moment.
 pub fn fell_due(late: Duration) {
     counter!(DUE).increment(1);
@@ -279,6 +398,14 @@ mod tests {
         super::facts_appended(1);
         super::facts_pending(4);
         super::fell_due(Duration::from_millis(120));
+        super::bridge_told(super::Telling::Sent);
+        super::bridge_heard(super::Hearing::Taken);
+        super::bridge_gap("room");
+        super::bridge_looks(1);
+        super::bridge_nodes(2);
+        super::bridge_up(true);
+        super::engine_answers("redis", true);
+        super::counted_alone();
         let text = render();
         for line in text
             .lines()

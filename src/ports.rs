@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::{
     domain::{
@@ -270,6 +271,126 @@ pub struct Seen {
     pub elsewhere: bool,
     /// When the user was last here.
     pub at: Option<Micros>,
+}
+
+/// Under what nodes tell each other something: everything of one kind that concerns one shard
+/// of the events, or of the users. Displayed as `all`, `room.17`, `feed.5`, `here.9`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Topic {
+    /// What every node has to hear.
+    All,
+    /// What goes on in the rooms of a shard, below [`Topic::SHARDS`].
+    Room(u16),
+    /// What the feeds of a shard of users are told.
+    Feed(u16),
+    /// Who of a shard of users comes and goes.
+    Here(u16),
+}
+
+impl Topic {
+    /// How many shards there are of rooms, and of users.
+    pub const SHARDS: u16 = 1_024;
+
+    /// How many topics there are.
+    pub const COUNT: usize = 1 + 3 * Self::SHARDS as usize;
+
+    /// Where the room of `event` is told of.
+    pub const fn room(event: EventId) -> Self {
+        Self::Room(shard(event.0))
+    }
+
+    /// Where the feed of `user` is told.
+    pub const fn feed(user: UserId) -> Self {
+        Self::Feed(shard(user.0))
+    }
+
+    /// Where it is told that `user` came or went.
+    pub const fn here(user: UserId) -> Self {
+        Self::Here(shard(user.0))
+    }
+
+    /// A number of its own, below [`Topic::COUNT`]; the same on every node.
+    pub const fn index(self) -> u16 {
+        match self {
+            Self::All => 0,
+            Self::Room(shard) => 1 + shard,
+            Self::Feed(shard) => 1 + Self::SHARDS + shard,
+            Self::Here(shard) => 1 + 2 * Self::SHARDS + shard,
+        }
+    }
+
+    /// The topic with this number, if there is one.
+    pub const fn of_index(index: u16) -> Option<Self> {
+        let Some(index) = index.checked_sub(1) else {
+            return Some(Self::All);
+        };
+        let shard = index % Self::SHARDS;
+        match index / Self::SHARDS {
+            0 => Some(Self::Room(shard)),
+            1 => Some(Self::Feed(shard)),
+            2 => Some(Self::Here(shard)),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Room(shard) => write!(f, "room.{shard}"),
+            Self::Feed(shard) => write!(f, "feed.{shard}"),
+            Self::Here(shard) => write!(f, "here.{shard}"),
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a remainder of a small divisor is below it"
+)]
+const fn shard(number: i64) -> u16 {
+    number.rem_euclid(Topic::SHARDS as i64).unsigned_abs() as u16
+}
+
+/// Carries bytes between nodes, and loses them as it likes: drops, doubles and reorders. Who
+/// tells something hears it too, if it listens. Nothing may depend on it but how soon it happens.
+#[async_trait]
+pub trait Broker: Send + Sync + 'static {
+    /// Hands `bytes`, at most 512 KiB, over to everyone who listens to `topic`. Never waits:
+    /// whether it was taken, or dropped because too much waits or the carrier is away.
+    fn tell(&self, topic: Topic, bytes: Bytes) -> bool;
+
+    /// Hears what is told under `topic` from soon on.
+    fn listen(&self, topic: Topic);
+
+    /// Hears no more of `topic` from soon on.
+    fn unlisten(&self, topic: Topic);
+
+    /// The next thing heard; `None` for ever once the broker is closed. For one caller at a
+    /// time; one that gives up loses nothing.
+    async fn hear(&self) -> Option<Heard>;
+
+    /// Lets go of the carrier; what was told until now still goes out, if that is soon.
+    async fn close(&self) {}
+}
+
+/// What a [`Broker`] says to the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// Some node told this.
+    Told {
+        /// Under which topic.
+        topic: Topic,
+        /// What.
+        bytes: Bytes,
+    },
+    /// The carrier is there, for the first time or again. Whatever was told before may be lost.
+    Connected,
+    /// The carrier is away.
+    Disconnected,
+    /// Something was told that this node was too slow to hear.
+    Lost,
 }
 
 /// Brings one-time codes to people.

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     adapters::sql::events::Due,
-    domain::id::EventId,
+    domain::{id::EventId, time::Clock},
     error::Coded as _,
     metrics,
     realtime::{Registry, heal::HealError},
@@ -59,13 +59,13 @@ struct Keeper {
 }
 
 /// Every `poll` for ever, lets happen what is due, and has it recorded.
-pub(super) async fn keep_time(events: Events, registry: Registry, poll: Duration) {
+pub(super) async fn keep_time(events: Events, registry: Registry, clock: Clock, poll: Duration) {
     let mut ticks = interval(poll);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut keeper, mut away) = (Keeper::default(), false);
     loop {
         ticks.tick().await;
-        match keeper.look(&events, &registry).await {
+        match keeper.look(&events, &registry, &clock).await {
             Ok(()) => away = false,
             Err(error) if !away => {
                 away = true;
@@ -80,7 +80,7 @@ pub(super) async fn keep_time(events: Events, registry: Registry, poll: Duration
 
 impl Keeper {
     /// One look at everything that is due, page by page.
-    async fn look(&mut self, events: &Events, registry: &Registry) -> Result<(), EventsError> {
+    async fn look(&mut self, events: &Events, registry: &Registry, clock: &Clock) -> Result<(), EventsError> {
         let mut after = None;
         loop {
             let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
@@ -88,9 +88,12 @@ impl Keeper {
             after = page.last().copied();
             let is_last = page.len() < PAGE;
             let now = Instant::now();
+            let wall = clock.now();
             let awake = page.into_iter().filter(|due| {
                 let paused = self.paused.get(&due.event);
-                paused.is_none_or(|(until, _)| *until <= now)
+                // Another node's turn comes first; once it has done it, it is not due any more.
+                let is_own_turn = due.due_at.plus(registry.turn(due.event)) <= wall;
+                is_own_turn && paused.is_none_or(|(until, _)| *until <= now)
             });
             let awake: Vec<Due> = awake.collect();
             let mut outcomes = stream::iter(awake)

@@ -1,23 +1,28 @@
 //! The stores and services that the configuration names, opened.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{runtime, task::JoinHandle};
 
+use super::stores;
 use crate::{
     adapters::{
-        memory::{MemoryCodes, MemoryCounters, MemoryPresence},
-        sql::{Sql, migrate as migrations},
-        sqlite_log::SqliteLog,
+        memory::{MemoryBroker, MemoryCodes, MemoryCounters, MemoryPresence},
+        nats::Nats,
+        redis::{Redis, RedisCodes, RedisCounters, RedisPresence},
+        sql::Sql,
     },
     config::{Config, Profile},
     data_dir::DataDir,
     domain::{id::RoomId, time::Clock},
     http::Check,
-    ports::{Counters, OneTimeCodes, Presence, RoomLog},
+    ports::{Broker, Counters, OneTimeCodes, Presence, RoomLog},
 };
+
+/// How long a start waits to hear that the log does not want this node, which ends the start.
+const LOG_FIRST_TRY: Duration = Duration::from_secs(10);
 
 /// What a server stands on.
 pub(super) struct Engines {
@@ -25,6 +30,8 @@ pub(super) struct Engines {
     pub(super) sql: Sql,
     /// The record of every room.
     pub(super) log: Arc<dyn RoomLog>,
+    /// Carries what nodes tell each other.
+    pub(super) broker: Arc<dyn Broker>,
     /// Who is here.
     pub(super) presence: Arc<dyn Presence>,
     /// How often what happened.
@@ -34,6 +41,9 @@ pub(super) struct Engines {
     /// Where the data lies, for people.
     pub(super) place: String,
     checks: Vec<Check>,
+    helpers: Vec<Check>,
+    /// Says goodbye to the other nodes.
+    shared_presence: Option<Arc<RedisPresence>>,
     tasks: Vec<JoinHandle<()>>,
     /// Held until the very end: it keeps a second server off the embedded stores.
     data_dir: Option<DataDir>,
@@ -61,34 +71,65 @@ impl Engines {
         if config.auth.jwt_secret.expose_secret().is_empty() {
             config.auth.jwt_secret = SecretString::from(data_dir.secret()?.expose_secret().to_owned());
         }
-        let app_db = data_dir.path().join("app.db");
-        migrations::migrate(&app_db)
-            .await
-            .with_context(|| format!("{} cannot be migrated", app_db.display()))?;
-        let sql = Sql::open(&app_db, config.data.pool, config.data.pool_timeout)
-            .await
-            .with_context(|| format!("{} cannot be opened", app_db.display()))?;
-        let chat_db = data_dir.path().join("chat.db");
-        let name = chat_db.display().to_string();
-        let log = tokio::task::spawn_blocking(move || SqliteLog::open(&chat_db)).await?;
-        let log: Arc<dyn RoomLog> = Arc::new(log.with_context(|| format!("{name} cannot be opened"))?);
+        let (sql, log) = stores::embedded(config, &data_dir).await?;
         let place = std::path::absolute(data_dir.path()).unwrap_or_else(|_| data_dir.path().to_owned());
         Ok(Self {
             checks: vec![relational_store(&sql), room_log(&log)],
             sql,
             log,
+            broker: Arc::new(MemoryBroker::alone()),
             presence: Arc::new(MemoryPresence::new()),
             counters: Arc::new(MemoryCounters::new()),
             codes: Arc::new(MemoryCodes::new(clock.clone())),
             place: place.display().to_string(),
+            helpers: Vec::new(),
+            shared_presence: None,
             tasks: Vec::new(),
             data_dir: Some(data_dir),
         })
     }
 
-    #[expect(clippy::unused_async, reason = "about to be filled in")]
-    async fn production(_: &mut Config, _: &Clock, _: &runtime::Handle) -> anyhow::Result<Self> {
-        anyhow::bail!("this build runs the embedded profile only; unset TIMINGLE_PROFILE")
+    async fn production(
+        config: &mut Config,
+        clock: &Clock,
+        background: &runtime::Handle,
+    ) -> anyhow::Result<Self> {
+        let mut tasks = Vec::new();
+        let sql = stores::postgres(config)?;
+        tasks.extend(sql.migrate_in_background(background));
+        let log = stores::cql(config, background)?;
+        log.first_try(LOG_FIRST_TRY).await?;
+        let log: Arc<dyn RoomLog> = log;
+        let place = format!(
+            "postgresql at {}:{}, database {}; logs at {}, keyspace {}",
+            config.postgres.host,
+            config.postgres.port,
+            config.postgres.database,
+            config.scylla.hosts.join(","),
+            config.scylla.keyspace
+        );
+        let (redis, task) = Redis::open(&config.redis, background).context("redis cannot be used")?;
+        tasks.push(task);
+        let (presence, task) = RedisPresence::new(redis.clone(), background);
+        tasks.push(task);
+        let presence = Arc::new(presence);
+        let nats = Nats::open(&config.nats, background).context("nats cannot be used")?;
+        let nats = Arc::new(nats);
+        let codes = RedisCodes::new(redis.clone(), &config.auth.jwt_secret, clock.clone())?;
+        Ok(Self {
+            checks: vec![relational_store(&sql), room_log(&log)],
+            sql,
+            log,
+            broker: Arc::clone(&nats) as Arc<dyn Broker>,
+            presence: Arc::clone(&presence) as Arc<dyn Presence>,
+            counters: Arc::new(RedisCounters::new(redis.clone())),
+            codes: Arc::new(codes),
+            helpers: vec![redis_answers(redis), nats_answers(nats)],
+            shared_presence: Some(presence),
+            place,
+            tasks,
+            data_dir: None,
+        })
     }
 
     /// What `/readyz` asks the engines; once.
@@ -96,21 +137,46 @@ impl Engines {
         std::mem::take(&mut self.checks)
     }
 
+    /// What `/readyz` asks of engines that merely help; once.
+    pub(super) fn take_helpers(&mut self) -> Vec<Check> {
+        std::mem::take(&mut self.helpers)
+    }
+
     /// Lets go of everything, when nobody uses it any more.
     pub(super) async fn close(self) {
+        self.broker.close().await;
         self.log.close().await;
         for task in &self.tasks {
             task.abort();
         }
+        if let Some(presence) = self.shared_presence {
+            presence.leave().await;
+        }
         drop(self.data_dir);
     }
+}
+
+fn redis_answers(redis: Redis) -> Check {
+    let check = move || -> crate::http::Answer {
+        let redis = redis.clone();
+        Box::pin(async move { redis.answers().await })
+    };
+    ("redis", Box::new(check))
+}
+
+fn nats_answers(nats: Arc<Nats>) -> Check {
+    let check = move || -> crate::http::Answer {
+        let is_connected = nats.is_connected();
+        Box::pin(async move { is_connected })
+    };
+    ("nats", Box::new(check))
 }
 
 fn relational_store(sql: &Sql) -> Check {
     let sql = sql.clone();
     let check = move || -> crate::http::Answer {
         let sql = sql.clone();
-        Box::pin(async move { sql.get().await.is_ok() })
+        Box::pin(async move { sql.check().await.is_ok() })
     };
     ("relational_store", Box::new(check))
 }

@@ -5,10 +5,12 @@
 //! - `tools`: what the other subcommands do with the stores.
 
 mod background;
+pub mod copy;
 mod departures;
 mod due;
 mod engines;
 mod sign_ins;
+mod stores;
 mod tools;
 
 use std::{
@@ -27,7 +29,7 @@ use actix_web::{dev::AppConfig, middleware::from_fn};
 use anyhow::Context as _;
 use tokio::{runtime, task::JoinHandle, time::timeout};
 
-pub use tools::{export, grant, migrate, repair, serve};
+pub use tools::{create_keyspace, export, grant, migrate, repair, serve};
 
 use self::{engines::Engines, sign_ins::AuthSignIns};
 use crate::{
@@ -35,9 +37,9 @@ use crate::{
     config::Config,
     domain::time::Clock,
     http::{self, Readiness},
-    ports::{CodeSender, RoomLog},
+    ports::{Broker, CodeSender, RoomLog},
     realtime::{
-        Registry, Roster, limiter::PublishLimiter, presence::Presences, protocol::CloseCode, session,
+        Bridge, Registry, Roster, limiter::PublishLimiter, presence::Presences, protocol::CloseCode, session,
         upgrade::Upgrades,
     },
     service::{
@@ -62,6 +64,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Puts something around the log.
 pub type WrapLog = Box<dyn FnOnce(Arc<dyn RoomLog>) -> Arc<dyn RoomLog> + Send>;
 
+/// Puts something around what carries between nodes.
+pub type WrapBroker = Box<dyn FnOnce(Arc<dyn Broker>) -> Arc<dyn Broker> + Send>;
+
 /// What a test may put in the place of the real thing, because the real one
 /// cannot be brought to it: a clock that steps, a log that fails on demand.
 pub struct Overrides {
@@ -69,6 +74,8 @@ pub struct Overrides {
     pub clock: Clock,
     /// Stands around the log.
     pub wrap_log: WrapLog,
+    /// Stands around what carries between nodes.
+    pub wrap_broker: WrapBroker,
     /// Brings one-time codes; without one what the configuration says.
     pub sender: Option<Arc<dyn CodeSender>>,
 }
@@ -78,6 +85,7 @@ impl Default for Overrides {
         Self {
             clock: Clock::system(),
             wrap_log: Box::new(|log| log),
+            wrap_broker: Box::new(|broker| broker),
             sender: None,
         }
     }
@@ -90,6 +98,7 @@ pub struct App {
     listener: TcpListener,
     registry: Registry,
     roster: Roster,
+    bridge: Bridge,
     shared: Arc<session::Shared>,
     parts: http::Parts,
     tasks: Vec<JoinHandle<()>>,
@@ -113,6 +122,7 @@ impl App {
         let Overrides {
             clock,
             wrap_log,
+            wrap_broker,
             sender,
         } = overrides;
 
@@ -124,7 +134,12 @@ impl App {
             .map(|_| actix::Arbiter::new())
             .collect();
         let room_log = wrap_log(Arc::clone(&engines.log));
-        let roster = Roster::new(config.limits.sockets_per_user, config.limits.v1_sockets_per_user);
+        let bridge = Bridge::new(wrap_broker(Arc::clone(&engines.broker)));
+        let roster = Roster::bridged(
+            config.limits.sockets_per_user,
+            config.limits.v1_sockets_per_user,
+            bridge.clone(),
+        );
         let presences = Presences::new(roster.clone(), Arc::clone(&engines.presence), clock.clone());
         let registry = Registry::new(
             Arc::clone(&room_log),
@@ -182,15 +197,18 @@ impl App {
             ),
             exports: Exports::new(room_log, Arc::new(SqlFacts::new(sql.clone()))),
             registry: registry.clone(),
-            readiness: readiness(engines.take_checks(), &roster),
+            readiness: readiness(engines.take_checks(), &roster).with_helpers(engines.take_helpers()),
         };
-        let tasks = background::start(background, &config, &parts, &shared, presences, &sql, &clock);
+        let tasks = background::start(
+            background, &config, &parts, &shared, presences, &bridge, &sql, &clock,
+        );
         Ok(Self {
             config,
             address,
             listener,
             registry,
             roster,
+            bridge,
             shared,
             parts,
             tasks,
@@ -307,6 +325,7 @@ impl App {
 
     async fn close(self) {
         self.registry.close();
+        self.bridge.leave();
         for task in &self.tasks {
             task.abort();
         }

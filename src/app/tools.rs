@@ -1,17 +1,21 @@
 //! What the subcommands do with the stores.
 
-use std::{io::Write as _, path::Path, sync::Arc};
+use std::{io::Write as _, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use tokio::{runtime, signal::unix::SignalKind};
+use tokio::{runtime, signal::unix::SignalKind, time::timeout};
 
-use super::{App, Overrides};
+use super::{
+    App, Overrides,
+    stores::{self, Stores},
+};
 use crate::{
     adapters::{
+        cql_log,
         sql::{Sql, events, migrate as migrations},
         sqlite_log::SqliteLog,
     },
-    config::{Config, Proof},
+    config::{Config, Profile, Proof},
     data_dir::DataDir,
     domain::{
         id::{EventId, UserId},
@@ -19,7 +23,7 @@ use crate::{
         time::Clock,
         user::UserRole,
     },
-    ports::FactSource as _,
+    ports::{FactSource as _, RoomLog},
     realtime::heal::{Healed, Ports, heal},
     service::{
         account::Accounts,
@@ -31,6 +35,9 @@ use crate::{
 
 /// Events looked at in one go.
 const PAGE: i64 = 500;
+
+/// How long the making of a keyspace may take.
+const CREATE_KEYSPACE: Duration = Duration::from_secs(60);
 
 /// Runs a server until it is told to stop (SIGINT or SIGTERM).
 ///
@@ -49,7 +56,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         welcome(&app, proof, has_sms)?;
         app.run(stopped()).await
     });
-    background.shutdown_timeout(std::time::Duration::from_secs(1));
+    background.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
@@ -89,8 +96,16 @@ async fn stopped() {
 /// Runs the migrations that the relational store lacks; with `dry_run` only names them.
 ///
 /// # Errors
-/// The store is in use, or a migration fails.
+/// The store is in use or does not answer, or a migration fails.
 pub async fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<Vec<String>> {
+    if config.profile == Profile::Production {
+        let sql = stores::postgres(config)?;
+        return if dry_run {
+            stores::patiently(config, || sql.pending_migrations()).await
+        } else {
+            stores::patiently(config, || sql.migrate()).await
+        };
+    }
     let data_dir = DataDir::open(&config.data.dir)?;
     let app_db = data_dir.path().join("app.db");
     let names = if dry_run {
@@ -101,11 +116,50 @@ pub async fn migrate(config: &Config, dry_run: bool) -> anyhow::Result<Vec<Strin
     Ok(names)
 }
 
+/// Makes the keyspace of the room logs with `replicas` of everything, unless there is one;
+/// whether there was none.
+///
+/// # Errors
+/// The profile has no keyspace, the cluster does not answer, or it is not one for which this
+/// can be decided here.
+pub async fn create_keyspace(config: &Config, replicas: u8) -> anyhow::Result<bool> {
+    anyhow::ensure!(
+        config.profile == Profile::Production,
+        "the embedded profile has no keyspace"
+    );
+    let made = timeout(
+        CREATE_KEYSPACE,
+        cql_log::create_keyspace(&config.scylla, replicas),
+    )
+    .await;
+    made.map_err(anyhow::Error::from)
+        .and_then(|made| made.map_err(anyhow::Error::from))
+        .with_context(|| format!("the keyspace {} was not made", config.scylla.keyspace))
+}
+
 /// Writes the whole record of `event` to `out`, also beside a running server.
 ///
 /// # Errors
 /// There is no such event, its log is damaged, or the file cannot be written.
 pub async fn export(config: &Config, event: EventId, out: &Path) -> anyhow::Result<Exported> {
+    let (sql, log) = to_read(config).await?;
+    let snapshot = SqlFacts::new(sql)
+        .load(event)
+        .await
+        .with_context(|| format!("event {event}"))?;
+    let exported = export_file(&*log, event, snapshot.event.room, out)
+        .await
+        .with_context(|| format!("event {event} cannot be exported"));
+    log.close().await;
+    exported
+}
+
+/// The stores as they are, beside whoever works on them.
+async fn to_read(config: &Config) -> anyhow::Result<(Sql, Arc<dyn RoomLog>)> {
+    if config.profile == Profile::Production {
+        let sql = stores::migrated_postgres(config).await?;
+        return Ok((sql, stores::answering_cql(config).await?));
+    }
     let dir = &config.data.dir;
     let app_db = dir.join("app.db");
     anyhow::ensure!(
@@ -114,15 +168,9 @@ pub async fn export(config: &Config, event: EventId, out: &Path) -> anyhow::Resu
         dir.display()
     );
     let sql = Sql::open(&app_db, 1, config.data.pool_timeout).await?;
-    let snapshot = SqlFacts::new(sql)
-        .load(event)
-        .await
-        .with_context(|| format!("event {event}"))?;
     let chat_db = dir.join("chat.db");
     let log = tokio::task::spawn_blocking(move || SqliteLog::open_read_only(&chat_db)).await??;
-    export_file(&log, event, snapshot.event.room, out)
-        .await
-        .with_context(|| format!("event {event} cannot be exported"))
+    Ok((sql, Arc::new(log)))
 }
 
 /// What a repair found and did.
@@ -136,27 +184,22 @@ pub struct Repaired {
     pub healed: Healed,
 }
 
-/// Brings every event's log and store to one state, after a restore of either.
-/// `progress` hears of each hundred events.
+/// Brings every event's log and store to one state, after a restore of either; of the
+/// production profile also beside nodes. `progress` hears of each hundred events.
 ///
 /// # Errors
-/// The stores are in use or cannot be opened.
+/// The stores are in use, cannot be opened or do not answer.
 pub async fn repair(config: &Config, mut progress: impl FnMut(u64)) -> anyhow::Result<Repaired> {
-    let data_dir = DataDir::open(&config.data.dir)?;
-    let app_db = data_dir.path().join("app.db");
-    migrations::migrate(&app_db).await?;
-    let sql = Sql::open(&app_db, 2, config.data.pool_timeout).await?;
-    let chat_db = data_dir.path().join("chat.db");
-    let log = std::sync::Arc::new(tokio::task::spawn_blocking(move || SqliteLog::open(&chat_db)).await??);
+    let stores = Stores::open(config, config.profile).await?;
     let ports = Ports {
-        log: log.clone(),
-        facts: std::sync::Arc::new(SqlFacts::new(sql.clone())),
+        log: Arc::clone(&stores.log),
+        facts: Arc::new(SqlFacts::new(stores.sql.clone())),
         clock: Clock::system(),
     };
     let mut repaired = Repaired::default();
     let mut after = EventId(0);
     loop {
-        let ids = events::ids_after(&mut *sql.get().await?, after, PAGE).await?;
+        let ids = events::ids_after(&mut *stores.sql.get().await?, after, PAGE).await?;
         let Some(last) = ids.last() else { break };
         after = *last;
         for event in ids {
@@ -174,14 +217,14 @@ pub async fn repair(config: &Config, mut progress: impl FnMut(u64)) -> anyhow::R
             }
         }
     }
-    log.close().await;
+    stores.close().await;
     Ok(repaired)
 }
 
 /// Makes the user of the number `phone` something else to the service; who that is.
 ///
 /// # Errors
-/// The store is in use, `phone` is no number, nobody has it, or it is the number whose code
+/// The store is in use or does not answer, `phone` is no number, nobody has it, or it is the number whose code
 /// is fixed and `role` an administrator's.
 pub async fn grant(config: &Config, phone: &str, role: UserRole) -> anyhow::Result<UserId> {
     let phone = Phone::parse(phone, &config.auth.default_region)?;
@@ -192,12 +235,15 @@ pub async fn grant(config: &Config, phone: &str, role: UserRole) -> anyhow::Resu
          its account cannot be made {}",
         role.as_str()
     );
-    let data_dir = DataDir::open(&config.data.dir)?;
-    let app_db = data_dir.path().join("app.db");
-    migrations::migrate(&app_db).await?;
-    let sql = Sql::open(&app_db, 1, config.data.pool_timeout).await?;
+    let (sql, _held) = match config.profile {
+        Profile::Production => (stores::answering_postgres(config).await?, None),
+        Profile::Embedded => {
+            let data_dir = DataDir::open(&config.data.dir)?;
+            (stores::embedded_sql(config, &data_dir).await?, Some(data_dir))
+        }
+    };
     let events = Events::new(sql.clone(), Clock::system());
-    // No server runs on this directory, so there are no sockets to close.
+    // No server runs on this directory; nodes look for themselves who is still who.
     let accounts = Accounts::new(sql, events, Clock::system(), Arc::new(|_| {}));
     accounts
         .grant(&phone, role)

@@ -51,6 +51,8 @@ pub struct Scylla {
     pub keyspace: String,
     /// How many replicas have to answer.
     pub consistency: Consistency,
+    /// The datacenter that orders the logs with [`Consistency::LocalQuorum`]; empty: the only one.
+    pub datacenter: String,
     /// Role; empty: none.
     pub user: String,
     /// The role's password.

@@ -49,14 +49,19 @@ fn engines(config: &Config, found: &mut Vec<Problem>) {
     );
     let servers = nats.url.expose_secret();
     check(
-        servers
-            .split(',')
-            .all(|url| url::Url::parse(url.trim()).is_ok_and(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host())),
+        servers.split(',').all(|url| {
+            url::Url::parse(url.trim())
+                .is_ok_and(|url| matches!(url.scheme(), "nats" | "tls") && url.has_host())
+        }),
         "nats.url",
         "is not an address such as nats://127.0.0.1:4222, or several separated by commas".into(),
     );
     check(
-        !nats.prefix.is_empty() && nats.prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'),
+        !nats.prefix.is_empty()
+            && nats
+                .prefix
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'),
         "nats.prefix",
         format!("`{}` is not made of letters, digits, `_` and `-`", nats.prefix),
     );
@@ -194,12 +199,6 @@ fn sign_in(config: &Config, found: &mut Vec<Problem>) {
         "is shorter than an access token's life".into(),
     );
     for (key, life) in [
-        ("postgres.connect_timeout", config.postgres.connect_timeout),
-        ("postgres.statement_timeout", config.postgres.statement_timeout),
-        ("scylla.connect_timeout", config.scylla.connect_timeout),
-        ("scylla.append_timeout", config.scylla.append_timeout),
-        ("scylla.read_timeout", config.scylla.read_timeout),
-        ("redis.timeout", config.redis.timeout),
         ("auth.access_expiry", auth.access_expiry),
         ("auth.v1_access_expiry", auth.v1_access_expiry),
     ] {
@@ -301,6 +300,12 @@ fn durations(config: &Config) -> Vec<(&'static str, Duration)> {
         ("server.drain_timeout", config.server.drain_timeout),
         ("server.drain_spread", config.server.drain_spread),
         ("data.pool_timeout", config.data.pool_timeout),
+        ("postgres.connect_timeout", config.postgres.connect_timeout),
+        ("postgres.statement_timeout", config.postgres.statement_timeout),
+        ("scylla.connect_timeout", config.scylla.connect_timeout),
+        ("scylla.append_timeout", config.scylla.append_timeout),
+        ("scylla.read_timeout", config.scylla.read_timeout),
+        ("redis.timeout", config.redis.timeout),
         ("auth.access_expiry", auth.access_expiry),
         ("auth.v1_access_expiry", auth.v1_access_expiry),
         ("auth.refresh_expiry", auth.refresh_expiry),

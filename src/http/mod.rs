@@ -48,7 +48,11 @@ use crate::{
     service::{account::Accounts, auth::Auth, events::Events, export::Exports, invites::Invites},
 };
 
-pub use self::{edge::edge, error::render_error, ops::{Answer, Check, Readiness}};
+pub use self::{
+    edge::edge,
+    error::render_error,
+    ops::{Answer, Check, Readiness},
+};
 
 /// What of the configuration HTTP needs.
 #[derive(Debug, Clone)]

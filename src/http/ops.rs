@@ -25,10 +25,13 @@ pub type Answer = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// A named question to a dependency.
 pub type Check = (&'static str, Box<dyn Fn() -> Answer + Send + Sync>);
 
-/// What `/readyz` asks: named checks of what this server needs to serve.
+/// What `/readyz` asks: named checks of what this server needs to serve, and of what merely
+/// helps. Without a helper it serves less well, and so do all other nodes: were they all
+/// unready, nobody would serve at all.
 #[derive(Clone, Default)]
 pub struct Readiness {
     checks: Arc<Vec<Check>>,
+    helpers: Arc<Vec<Check>>,
 }
 
 impl Readiness {
@@ -36,20 +39,39 @@ impl Readiness {
     pub fn new(checks: Vec<Check>) -> Self {
         Self {
             checks: Arc::new(checks),
+            helpers: Arc::default(),
         }
     }
 
-    async fn failing(&self) -> Vec<&'static str> {
-        let answers = self.checks.iter().map(|(name, check)| {
-            let answer = tokio::time::timeout(CHECK_TIMEOUT, check());
-            async move { (*name, answer.await.unwrap_or(false)) }
-        });
-        futures_util::future::join_all(answers)
-            .await
-            .into_iter()
-            .filter_map(|(name, ready)| (!ready).then_some(name))
-            .collect()
+    /// Names `helpers` too where they do not answer; they turn nobody away.
+    #[must_use]
+    pub fn with_helpers(self, helpers: Vec<Check>) -> Self {
+        Self {
+            helpers: Arc::new(helpers),
+            ..self
+        }
     }
+
+    /// Whether traffic may come, and everything that does not answer.
+    async fn failing(&self) -> (bool, Vec<&'static str>) {
+        let (mut needed, helping) =
+            futures_util::future::join(unanswered(&self.checks), unanswered(&self.helpers)).await;
+        let ready = needed.is_empty();
+        needed.extend(helping);
+        (ready, needed)
+    }
+}
+
+async fn unanswered(checks: &[Check]) -> Vec<&'static str> {
+    let answers = checks.iter().map(|(name, check)| {
+        let answer = tokio::time::timeout(CHECK_TIMEOUT, check());
+        async move { (*name, answer.await.unwrap_or(false)) }
+    });
+    futures_util::future::join_all(answers)
+        .await
+        .into_iter()
+        .filter_map(|(name, answers)| (!answers).then_some(name))
+        .collect()
 }
 
 /// Something this server needs cannot be used now.
@@ -79,11 +101,10 @@ pub(super) async fn live() -> HttpResponse {
 
 /// `GET /readyz`: traffic may come.
 pub(super) async fn ready(readiness: Data<Readiness>) -> Result<HttpResponse, ApiError> {
-    let failing = readiness.failing().await;
-    if failing.is_empty() {
-        Ok(HttpResponse::Ok().json(json!({ "status": "ready" })))
-    } else {
-        Err(NotReady(failing).into())
+    match readiness.failing().await {
+        (true, failing) if failing.is_empty() => Ok(HttpResponse::Ok().json(json!({ "status": "ready" }))),
+        (true, failing) => Ok(HttpResponse::Ok().json(json!({ "status": "ready", "failing": failing }))),
+        (false, failing) => Err(NotReady(failing).into()),
     }
 }
 

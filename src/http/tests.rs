@@ -291,3 +291,27 @@ async fn dependency_that_does_not_answer_is_not_ready() {
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(answer.json()["details"]["failing"], serde_json::json!(["log"]));
 }
+
+#[actix_web::test]
+async fn a_helper_that_does_not_answer_is_named_and_turns_nobody_away() {
+    let check = |name, answers| -> ops::Check { (name, Box::new(move || Box::pin(async move { answers }))) };
+    let ready = async |log| {
+        let helpers = vec![check("nats", true), check("redis", false)];
+        let readiness = ops::Readiness::new(vec![check("log", log)]).with_helpers(helpers);
+        let app = App::new()
+            .wrap(from_fn(edge::edge))
+            .app_data(Data::new(readiness))
+            .service(web::resource("/readyz").get(ops::ready));
+        let app = actix_web::test::init_service(app).await;
+        let answer =
+            actix_web::test::call_service(&app, TestRequest::get().uri("/readyz").to_request()).await;
+        let status = answer.status().as_u16();
+        let body: serde_json::Value = actix_web::test::read_body_json(answer).await;
+        (status, body)
+    };
+    let failing = serde_json::json!({ "status": "ready", "failing": ["redis"] });
+    assert_eq!(ready(true).await, (200, failing));
+    let (status, body) = ready(false).await;
+    assert_eq!(status, 503);
+    assert_eq!(body["details"]["failing"], serde_json::json!(["log", "redis"]));
+}

@@ -48,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("diesel", &["src/adapters/sql", "src/service"]),
     ("rusqlite", &["src/adapters/sqlite_log"]),
+    ("scylla::", &["src/adapters/cql_log"]),
     ("actix_web_actors", &["src/realtime/session"]),
     ("jsonwebtoken", &["src/service/token"]),
     ("metrics_exporter_prometheus", &["src/metrics.rs"]),

@@ -160,24 +160,19 @@ async fn fact_whose_place_the_store_does_not_know_hides_what_follows_all_the_sam
     socket.join(event).await;
     bob.remove(&bob, event).await;
     say(&mut socket, event, "secret").await;
-    let forget = || {
-        let db = rusqlite::Connection::open(app.file("app.db")).unwrap();
-        db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
-        let forgotten = db
-            .execute(
-                "update event_history set seq = null where event_id = ?1 and kind = 'participant_left'",
-                [event],
-            )
-            .unwrap();
-        assert_eq!(forgotten, 1);
+    let forget = async || {
+        let forget = format!(
+            "update event_history set seq = null where event_id = {event} and kind = 'participant_left'"
+        );
+        assert_eq!(app.alter(&forget).await, 1);
     };
     // The room is live and has the fact, the store does not know where.
-    forget();
+    forget().await;
     let (found, _, text) = verified(&bob, event).await;
     assert_eq!(found.entries, 3);
     assert!(!text.contains("secret"));
     // Nobody else is held up by it.
-    forget();
+    forget().await;
     assert!(verified(&ada, event).await.2.contains("secret"));
 }
 

@@ -92,12 +92,8 @@ async fn suspended_user_is_closed_by_the_poll_and_others_are_not() {
     let (ada, eve) = (app.user("Ada").await, app.user("Eve").await);
     let room = ada.create_event("Lesson").await;
     let (mut at_ada, mut at_eve) = (ada.connect().await, eve.connect().await);
-    let db = rusqlite::Connection::open(app.file("app.db")).unwrap();
-    db.busy_timeout(Duration::from_secs(10)).unwrap();
-    let changed = db
-        .execute("UPDATE users SET status = 'SUSPENDED' WHERE id = ?1", [eve.id])
-        .unwrap();
-    assert_eq!(changed, 1);
+    let suspend = format!("UPDATE users SET status = 'SUSPENDED' WHERE id = {}", eve.id);
+    assert_eq!(app.alter(&suspend).await, 1);
     assert_eq!(at_eve.end().await, Ended::Closed(4502));
     assert_serves(&mut at_ada, room).await;
     assert_eq!(refusal(&eve).await, (401, "AUTH_TOKEN_INVALID".into()));

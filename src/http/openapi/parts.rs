@@ -74,6 +74,17 @@ pub(super) struct State {
     status: String,
 }
 
+/// Whether the server can serve.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "its shape is what counts")]
+pub(super) struct Ready {
+    /// Always `ready`.
+    status: String,
+    /// What does not answer and is not needed to serve: without it the server serves less well.
+    #[schema(nullable = false)]
+    failing: Option<Vec<String>>,
+}
+
 /// How the server is, as version 1's clients read it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "its shape is what counts")]

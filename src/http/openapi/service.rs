@@ -4,7 +4,7 @@ use utoipa::openapi::HttpMethod;
 
 use super::{
     op::Op,
-    parts::{Health, State},
+    parts::{Health, Ready, State},
 };
 use crate::error::ErrorCode::{NotFound, Unavailable};
 
@@ -23,7 +23,7 @@ pub(super) fn operations() -> Vec<Op> {
         .answers::<Health>(200, "It does."),
         get("/livez", "live", "Whether the server answers").answers::<State>(200, "It does."),
         get("/readyz", "ready", "Whether traffic may come")
-            .answers::<State>(200, "It may.")
+            .answers::<Ready>(200, "It may.")
             .refuses(&[Unavailable]),
         get("/api/v1/openapi.json", "readDescription", "This description")
             .answers_document("application/json", "OpenAPI 3.1."),

@@ -165,6 +165,10 @@ pub(crate) fn check(method: &str, path: &str, status: u16, kind: Option<&str>, b
         assert!(complaints.is_empty(), "{}\n{complaints}", what());
         return;
     };
+    if status == 408 && body.is_empty() {
+        // Of HTTP itself: a frozen server finds that the request's head came too slowly.
+        return;
+    }
     let Some(answer) = operation.answers.get(&status) else {
         panic!("no such status in the API's description: {}", what());
     };

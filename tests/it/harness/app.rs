@@ -9,7 +9,11 @@ use timingle::{
 };
 use tokio::sync::oneshot;
 
-use super::{User, soon};
+use super::{
+    User,
+    cluster::{self, Stage},
+    soon,
+};
 
 /// A running server and its data directory.
 pub(crate) struct TestApp {
@@ -21,7 +25,13 @@ pub(crate) struct TestApp {
 
 /// The settings of a test's server: the defaults, a free port, no proof of numbers, no haste.
 pub(crate) fn config(dir: &std::path::Path) -> Config {
-    let env = [
+    let env = env(dir);
+    Config::load(&Sources { file: None, env }).unwrap()
+}
+
+/// The same, as the environment says it.
+pub(super) fn env(dir: &std::path::Path) -> Vec<(String, String)> {
+    [
         ("TIMINGLE__SERVER__PORT", "0"),
         ("TIMINGLE__SERVER__WORKERS", "2"),
         ("TIMINGLE__ROOM__THREADS", "2"),
@@ -30,11 +40,9 @@ pub(crate) fn config(dir: &std::path::Path) -> Config {
         ("TIMINGLE__LIMITS__SIGN_INS_PER_ADDRESS", "100000"),
         ("TIMINGLE__LIMITS__REQUESTS_PER_USER", "1000000"),
         ("TIMINGLE__DATA__DIR", dir.to_str().unwrap()),
-    ];
-    let env = env
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec();
-    Config::load(&Sources { file: None, env }).unwrap()
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
 }
 
 impl TestApp {
@@ -59,8 +67,20 @@ impl TestApp {
         change: impl FnOnce(&mut Config),
         overrides: Overrides,
     ) -> Self {
-        let mut config = config(dir.path());
+        if !cluster::everywhere() {
+            let mut config = config(dir.path());
+            change(&mut config);
+            return Self::run(dir, config, overrides).await;
+        }
+        let mut config = Stage::of(&dir).await.config(dir.path());
         change(&mut config);
+        let app = Self::run(dir, config, overrides).await;
+        cluster::until_ready(app.address).await;
+        app
+    }
+
+    /// A server with exactly this configuration, once it listens.
+    pub(super) async fn run(dir: Arc<TempDir>, config: Config, overrides: Overrides) -> Self {
         let (tell, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
@@ -97,6 +117,17 @@ impl TestApp {
     /// A file of the data directory.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// Changes rows of the relational store below all rules; how many.
+    pub(crate) async fn alter(&self, statement: &str) -> u64 {
+        if cluster::everywhere() {
+            let sql = Stage::of(&self.dir).await.database.connect().await;
+            return sql.execute(statement, &[]).await.unwrap();
+        }
+        let sql = rusqlite::Connection::open(self.file("app.db")).unwrap();
+        sql.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        sql.execute(statement, []).unwrap() as u64
     }
 
     /// Stops the server as SIGTERM would, and gives its data directory back.

@@ -4,17 +4,24 @@
 //! - [`frames`]: every frame of a socket against the socket's description.
 //! - [`log`]: a log that fails on demand.
 //! - [`app`]: the real server in this process, on embedded engines in a directory of its own.
+//! - [`cluster`]: nodes of one installation, on production engines.
 //! - [`process`]: the real binary, which can be killed.
 //! - [`user`]: somebody signed in, over HTTP.
 //! - [`socket`]: a WebSocket of version 2, and the copy of a room that its frames make.
 //! - [`raw`]: bytes on a connection, for clients below the rules.
+//! - [`servers`]: PostgreSQL, Cassandra, NATS and Redis, shared or a test's own.
+//! - [`proxy`]: TCP that fails on demand.
 
 pub(crate) mod api;
 pub(crate) mod app;
+pub(crate) mod cluster;
+pub(crate) mod database;
 pub(crate) mod frames;
 pub(crate) mod log;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod raw;
+pub(crate) mod servers;
 pub(crate) mod socket;
 pub(crate) mod user;
 

@@ -75,6 +75,14 @@ impl User {
         }
     }
 
+    /// The same person, talking to another node.
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
     /// One call of the API.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         self.try_call(method, path, body).await.unwrap()
@@ -87,7 +95,18 @@ impl User {
         path: &str,
         body: Option<Value>,
     ) -> reqwest::Result<(StatusCode, Value)> {
-        let answer = self.exchange(method, path, &[], body).await?;
+        self.try_call_with(method, path, &[], body).await
+    }
+
+    /// As [`User::try_call`], with these headers.
+    pub(crate) async fn try_call_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> reqwest::Result<(StatusCode, Value)> {
+        let answer = self.exchange(method, path, headers, body).await?;
         Ok((answer.status, answer.body))
     }
 

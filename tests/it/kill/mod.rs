@@ -30,14 +30,17 @@ use tokio::task::JoinHandle;
 
 use self::{
     check::Ledger,
-    story::{Guest, Planner, Story},
+    story::{Guest, Planner},
     watcher::{Life, Watcher},
     writer::Writer,
 };
-use crate::harness::{
-    PATIENCE, User,
-    process::{Launch, Server},
-    soon,
+use crate::{
+    harness::{
+        PATIENCE, User,
+        process::{Launch, Server},
+        soon,
+    },
+    ledger::story::Story,
 };
 
 const ROOMS: usize = 4;

@@ -3,27 +3,10 @@
 use std::collections::BTreeSet;
 
 use rusqlite::Connection;
-use timingle::domain::{fact::Change, id::RoomId};
+use timingle::domain::id::RoomId;
 use uuid::Uuid;
 
-/// An event, with its history and who takes part.
-pub(super) struct Event {
-    pub(super) id: i64,
-    pub(super) room: RoomId,
-    pub(super) fact_no: u64,
-    pub(super) status: String,
-    pub(super) history: Vec<Row>,
-    pub(super) participants: BTreeSet<i64>,
-}
-
-/// A row of `event_history`.
-pub(super) struct Row {
-    pub(super) no: u64,
-    pub(super) id: Uuid,
-    pub(super) actor: Option<i64>,
-    pub(super) change: Change,
-    pub(super) seq: Option<u64>,
-}
+use crate::ledger::events::{Event, Row};
 
 /// Every event.
 pub(super) fn events(sql: &Connection) -> Vec<Event> {

@@ -4,71 +4,16 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
-use timingle::domain::fact::Change;
+use serde_json::json;
 
 use super::watcher::Life;
-use crate::harness::User;
+use crate::{
+    harness::User,
+    ledger::story::{Answer, Step, Story, answer},
+};
 
 /// Events that are made and called off in one server's life.
 const EVENTS_A_LIFE: usize = 3;
-
-/// A change by its name and whom it is about.
-pub(super) type Step = (&'static str, Option<i64>);
-
-/// The changes of an event as its clients know them.
-#[derive(Clone)]
-pub(super) struct Story {
-    pub(super) event: i64,
-    /// Committed, in order.
-    pub(super) committed: Vec<Step>,
-    /// How many of them were answered as recorded: the room's log has them.
-    pub(super) recorded: usize,
-    /// Asked for, and perhaps committed.
-    pub(super) open: Option<Step>,
-}
-
-impl Story {
-    pub(super) fn new(event: i64) -> Self {
-        Self {
-            event,
-            committed: vec![("event_created", None)],
-            recorded: 1,
-            open: None,
-        }
-    }
-
-    /// Takes note of a change that was answered.
-    pub(super) fn add(&mut self, step: Step, recorded: bool) {
-        self.open = None;
-        self.committed.push(step);
-        if recorded {
-            self.recorded = self.committed.len();
-        }
-    }
-}
-
-/// The step that `change` is.
-pub(super) fn step_of(change: &Change) -> Step {
-    let user = match change {
-        Change::ParticipantAdded { user }
-        | Change::ParticipantJoined { user }
-        | Change::ParticipantLeft { user }
-        | Change::ParticipantRemoved { user } => Some(user.0),
-        _ => None,
-    };
-    (change.name(), user)
-}
-
-/// What an answer says about a change.
-enum Answer {
-    /// It is committed now, and perhaps recorded.
-    Done { recorded: bool },
-    /// It had been committed by an earlier try.
-    Before,
-    /// Not known.
-    Open,
-}
 
 /// Somebody who comes into an event and goes again, or is put out.
 pub(super) struct Guest {
@@ -177,19 +122,6 @@ impl Guest {
                 }
             }
         }
-    }
-}
-
-/// What an answer says about a change, asked for `again` or the first time; `None` if it may not be given.
-fn answer(status: StatusCode, body: &Value, again: bool) -> Option<Answer> {
-    let was_in = body["already_joined"] == true;
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE => Some(Answer::Open),
-        StatusCode::NOT_FOUND if again => Some(Answer::Before),
-        status if status.is_success() && (again || !was_in) => Some(Answer::Done {
-            recorded: status != StatusCode::ACCEPTED,
-        }),
-        _ => None,
     }
 }
 

@@ -7,23 +7,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::watcher::Watcher;
-use crate::harness::{Socket, socket::Ended};
+use crate::{
+    harness::{Socket, socket::Ended},
+    ledger::Said,
+};
 
 /// Messages of one writer on their way at a time.
 const IN_FLIGHT: usize = 4;
-
-/// Something said, with the position of its first try.
-#[derive(Clone)]
-pub(super) struct Said {
-    pub(super) room: i64,
-    pub(super) key: Uuid,
-    pub(super) after: u64,
-    pub(super) text: String,
-    /// As acknowledged; 0 before.
-    pub(super) seq: u64,
-    /// Whether the server may have it although its first try was not acknowledged.
-    again: bool,
-}
 
 /// A client that talks.
 pub(super) struct Writer {

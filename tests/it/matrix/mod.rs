@@ -92,10 +92,9 @@ impl People {
             admin: user("Admin").await,
             target: user("Target").await,
         };
-        let store = rusqlite::Connection::open(app.file("app.db")).unwrap();
-        store
-            .execute("UPDATE users SET role = 'ADMIN' WHERE id = ?1", [people.admin.id])
-            .unwrap();
+        let admin = people.admin.id;
+        app.alter(&format!("UPDATE users SET role = 'ADMIN' WHERE id = {admin}"))
+            .await;
         people
     }
 
