@@ -31,6 +31,7 @@ const OUTBOX_FULL: &str = "timingle_outbox_full_total";
 const HTTP_REQUESTS: &str = "timingle_http_requests_total";
 const HTTP_SECONDS: &str = "timingle_http_request_duration_seconds";
 const FACTS_APPENDED: &str = "timingle_facts_appended_total";
+const TRANSACTIONS_REPEATED: &str = "timingle_transactions_repeated_total";
 const FACTS_PENDING: &str = "timingle_facts_pending";
 const DUE: &str = "timingle_due_total";
 const DUE_LATENESS: &str = "timingle_due_lateness_seconds";
@@ -160,6 +161,11 @@ fn describe() {
     describe_counter!(HTTP_REQUESTS, n, "HTTP requests, by route, method and status");
     describe_histogram!(HTTP_SECONDS, Unit::Seconds, "HTTP requests, by route");
     describe_counter!(FACTS_APPENDED, n, "Facts that found their place in the log");
+    describe_counter!(
+        TRANSACTIONS_REPEATED,
+        n,
+        "Transactions that the relational store had to be asked for once more"
+    );
     describe_gauge!(
         FACTS_PENDING,
         n,
@@ -287,6 +293,11 @@ pub fn facts_appended(n: u64) {
     counter!(FACTS_APPENDED).increment(n);
 }
 
+/// A transaction collided with another, or lost its connection, and runs again.
+pub fn transaction_repeated() {
+    counter!(TRANSACTIONS_REPEATED).increment(1);
+}
+
 /// Whether `engine` answered when it was last asked.
 pub fn engine_answers(engine: &'static str, answers: bool) {
     gauge!(ENGINE_ANSWERS, "engine" => engine).set(f64::from(u8::from(answers)));
@@ -396,6 +407,7 @@ mod tests {
         super::outbox_full();
         http_request("/api/v1/events/{id}".into(), "GET", 200, Duration::from_millis(2));
         super::facts_appended(1);
+        super::transaction_repeated();
         super::facts_pending(4);
         super::fell_due(Duration::from_millis(120));
         super::bridge_told(super::Telling::Sent);

@@ -132,7 +132,8 @@ impl Talk {
             "publish": {
                 "room": self.room,
                 "key": key,
-                "after": 2,
+                // Two facts, then all that was said: who names an old place has the log searched.
+                "after": self.number,
                 "body": { "text": "x".repeat(TEXT) },
             },
         });

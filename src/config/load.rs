@@ -117,7 +117,12 @@ pub fn effective(sources: &Sources) -> Result<String, ConfigErrors> {
             Some(metadata) if value != *default => format!("  # {}", metadata.name),
             _ => String::new(),
         };
-        let shown = if SECRETS.contains(&key.as_str()) && value.as_str() != Some("") {
+        // A secret that is set, and an address only if it holds credentials.
+        let hides = value.as_str().is_none_or(|text| match key.as_str() {
+            "nats.url" => text.contains('@'),
+            _ => !text.is_empty(),
+        });
+        let shown = if SECRETS.contains(&key.as_str()) && hides {
             "\"***\"".to_owned()
         } else {
             toml_text(&value)

@@ -98,18 +98,29 @@ fn other_peoples_variables_are_ignored() {
         ("PATH", "/bin"),
         ("TIMINGLE_SERVICE_HOST", "10.0.0.1"),
         ("TIMINGLE_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
-        ("POSTGRES_PORT", "tcp://10.0.0.2:5432"),
+        ("POSTGRES_PORT_5432_TCP", "tcp://10.0.0.2:5432"),
     ]))
     .unwrap();
 }
 
 #[test]
 fn kubernetes_service_link_is_explained() {
-    let text = complaint(&[("PORT", "tcp://10.0.0.1:8080")]);
-    assert!(
-        text.contains("PORT: ") && text.contains("enableServiceLinks"),
-        "{text}"
-    );
+    for name in ["PORT", "POSTGRES_PORT", "REDIS_PORT"] {
+        let text = complaint(&[(name, "tcp://10.0.0.1:8080")]);
+        assert!(
+            text.contains(&format!("{name}: ")) && text.contains("enableServiceLinks"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn credentials_in_an_address_are_not_shown() {
+    let url = "nats://ann:s3cret-of-ann@10.0.0.3:4222";
+    let shown = effective(&env(&[("NATS_URL", url)])).unwrap();
+    assert!(shown.contains("url = \"***\"  # NATS_URL"), "{shown}");
+    let shown = effective(&env(&[("NATS_URL", "nats://10.0.0.3:4222")])).unwrap();
+    assert!(shown.contains("nats://10.0.0.3:4222"), "{shown}");
 }
 
 #[test]

@@ -47,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Words that only these files may contain.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("diesel", &["src/adapters/sql", "src/service"]),
+    ("tokio_postgres", &["src/adapters/sql"]),
     ("rusqlite", &["src/adapters/sqlite_log"]),
     ("scylla::", &["src/adapters/cql_log"]),
     ("actix_web_actors", &["src/realtime/session"]),

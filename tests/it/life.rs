@@ -12,7 +12,7 @@ use timingle::{
     domain::time::{Clock, Micros},
 };
 
-use crate::harness::{Copy, TestApp, User, api::Sends as _};
+use crate::harness::{Copy, TestApp, User, api::Sends as _, until};
 
 async fn ask(user: &User, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
     let (status, answer) = user.call(method, path, body).await;
@@ -415,7 +415,12 @@ async fn final_states_take_nothing_more_and_stay_readable() {
     assert_eq!(again, delete, "a repeated request");
 
     for (room, state) in [(done, "DONE"), (canceled, "CANCELED")] {
-        let before = ask(&min, Method::GET, &format!("/events/{room}"), None).await;
+        // The mark that the guest's coming set is written a moment later.
+        let before = until("the guest's mark", || async {
+            let event = ask(&min, Method::GET, &format!("/events/{room}"), None).await;
+            (event.1["participants"][0]["read_seq"] == 2).then_some(event)
+        })
+        .await;
         assert_eq!((before.0, &before.1["status"]), (200, &json!(state)));
         let wrong = async |user: &User, what: &str| {
             let (status, refused) = post(user, room, what, None).await;

@@ -23,9 +23,9 @@ async fn app_with(tricks: &Tricks, change: impl FnOnce(&mut Config)) -> TestApp 
     TestApp::start(Arc::new(tempfile::tempdir().unwrap()), change, tricks.overrides()).await
 }
 
-/// How often rooms have started, more or less: see [`Tricks::tips_asked`].
+/// How often rooms have started, more or less: see [`Tricks::tails_read`].
 fn starts(tricks: &Tricks) -> usize {
-    tricks.tips_asked().values().sum()
+    tricks.tails_read().values().sum()
 }
 
 /// An event on a server that then was stopped, so that its room is not live; its host.
@@ -267,7 +267,7 @@ async fn two_hundred_rooms_come_and_go() {
     }
     let mut socket = host.connect().await;
     let mut said = 0_u64;
-    let first = tricks.tips_asked();
+    let first = tricks.tails_read();
     soon("every room's return", async {
         loop {
             for rooms in rooms.chunks(100) {
@@ -282,7 +282,7 @@ async fn two_hundred_rooms_come_and_go() {
                 let reply = socket.ask("leave", json!({ "rooms": rooms })).await;
                 assert!(reply.get("leave").is_some(), "{reply}");
             }
-            let asked = tricks.tips_asked();
+            let asked = tricks.tails_read();
             assert_eq!(asked.len(), 200);
             // Every room has started twice more at least: it came, went, and came again.
             if asked.iter().all(|(room, asked)| first[room] + 1 < *asked) {

@@ -112,7 +112,7 @@ async fn room_that_falls_is_built_again_and_its_sockets_miss_nothing() {
     let other = stage.ada.create_event("Elsewhere").await;
     stage.at_ada.join(other).await;
     let starts_of_other = {
-        let asked = stage.tricks.tips_asked();
+        let asked = stage.tricks.tails_read();
         asked.values().min().copied().unwrap()
     };
     let joined_before = stage.at_min.copy(room).seq;
@@ -195,7 +195,7 @@ async fn room_that_falls_is_built_again_and_its_sockets_miss_nothing() {
     // The other room never started again.
     let reply = stage.at_ada.publish(other, "untouched").await;
     assert_eq!(reply["publish"]["seq"], 2, "{reply}");
-    let asked = stage.tricks.tips_asked();
+    let asked = stage.tricks.tails_read();
     assert_eq!(asked.values().min().copied().unwrap(), starts_of_other);
 }
 

@@ -9,7 +9,7 @@ use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::{AsyncConnection, TransactionManager, pooled_connection::PoolableConnection as _};
 
 use super::{Conn, Snapshots, Sql, SqlError};
-use crate::domain::id::EventId;
+use crate::{domain::id::EventId, metrics};
 
 type Transactions = <Conn as AsyncConnection>::TransactionManager;
 
@@ -120,6 +120,7 @@ impl Sql {
             if !matches!(*conn, Conn::Pg(_)) || begun.elapsed() >= TRY_FOR || !passes(&error) {
                 return Err(error);
             }
+            metrics::transaction_repeated();
             tokio::time::sleep(pause.mul_f64(rand::random::<f64>())).await;
             pause = (pause * 2).min(longest);
             if conn.is_broken() {

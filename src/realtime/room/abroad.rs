@@ -18,8 +18,12 @@ use crate::{
     realtime::{bridge::Hint, heal::jittered},
 };
 
-/// How long a room that lost a race leaves the log to others, at most.
+/// How long a room that lost a race leaves the log to others, at most. After each further loss
+/// it is half of that, so that whoever wins now does not win for ever.
 const YIELD: Duration = Duration::from_millis(20);
+
+/// How often that is halved.
+const MAX_HALVINGS: u32 = 5;
 
 /// The longest pause between two tries to read a log that does not answer.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
@@ -41,6 +45,22 @@ pub(super) struct Abroad {
     looking: bool,
     /// Whether it has to look, once it can.
     look_again: bool,
+    /// Races lost since it last won one.
+    losses: u32,
+}
+
+impl Abroad {
+    /// The room has appended something.
+    pub(super) fn won(&mut self) {
+        self.losses = 0;
+    }
+
+    /// Somebody else was first; how long to leave the log to others.
+    fn lost(&mut self) -> Duration {
+        let pause = YIELD / (1 << self.losses.min(MAX_HALVINGS));
+        self.losses = self.losses.saturating_add(1);
+        jittered(pause)
+    }
 }
 
 /// How a reading of the log goes on.
@@ -64,7 +84,11 @@ impl Room {
         if std::mem::replace(&mut self.abroad.catching_up, true) {
             return;
         }
-        let pause = if conflict { jittered(YIELD) } else { Duration::ZERO };
+        let pause = if conflict {
+            self.abroad.lost()
+        } else {
+            Duration::ZERO
+        };
         self.read_on(pause, Progress::default(), ctx);
     }
 

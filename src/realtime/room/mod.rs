@@ -312,6 +312,7 @@ impl Room {
 
     fn appended(&mut self, after: u64, entries: &[Entry], taken: usize, ctx: &mut Context<Self>) {
         self.last_told = Instant::now();
+        self.abroad.won();
         self.state.appended(taken, Instant::now());
         let entries = &entries[..taken.min(entries.len())];
         let room = self.state.event().room;

@@ -80,7 +80,7 @@ async fn thousands_of_random_frames_leave_the_server_serving_and_the_record_whol
     let room = ada.create_event("Lesson").await;
     let mut witness = ada.connect().await;
     witness.join(room).await;
-    let starts = tricks.tips_asked();
+    let starts = tricks.tails_read();
     let (mut frames, mut sockets) = (0, 0);
     while frames < 4_000 {
         sockets += 1;
@@ -107,7 +107,7 @@ async fn thousands_of_random_frames_leave_the_server_serving_and_the_record_whol
     eprintln!("{frames} frames on {sockets} sockets");
     let said = witness.publish(room, "still here").await;
     assert!(said["publish"].is_object(), "{said}");
-    assert_eq!(tricks.tips_asked(), starts, "a room fell and was built again");
+    assert_eq!(tricks.tails_read(), starts, "a room fell and was built again");
     witness.copy(room).assert_whole();
     let copy = witness.copy(room).clone();
     assert!(

@@ -27,6 +27,8 @@ struct Weather {
     lost: u32,
     doubled: u32,
     late: u32,
+    /// Whether nothing is heard of rooms.
+    deaf: bool,
 }
 
 struct State {
@@ -37,6 +39,10 @@ struct State {
 
 impl Weather {
     fn around(seed: u64, lost: u32, doubled: u32, late: u32) -> WrapBroker {
+        Self::wrap(seed, [lost, doubled, late], false)
+    }
+
+    fn wrap(seed: u64, [lost, doubled, late]: [u32; 3], deaf: bool) -> WrapBroker {
         Box::new(move |inner| {
             Arc::new(Self {
                 inner,
@@ -48,14 +54,20 @@ impl Weather {
                 lost,
                 doubled,
                 late,
+                deaf,
             })
         })
     }
 
     fn spoil(&self, heard: Heard) {
         let state = &mut *self.state.lock();
-        if !matches!(heard, Heard::Told { .. }) {
-            return state.next.push_back(heard);
+        match heard {
+            Heard::Told {
+                topic: Topic::Room(_),
+                ..
+            } if self.deaf => return,
+            Heard::Told { .. } => {}
+            heard => return state.next.push_back(heard),
         }
         let fate = state.random.random_range(0..100);
         if fate < self.lost {
@@ -170,4 +182,33 @@ async fn one_hint_in_a_hundred_lost_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn even_when_most_is_lost_all_see_one_order() {
     all_see_one_order(70, 5, 20, 15).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "a figure for whoever reads the run")]
+async fn what_is_never_heard_is_found_because_it_was_counted() {
+    let stage = Stage::new().await;
+    let nodes = (0..2).map(|_| {
+        let overrides = Overrides {
+            wrap_broker: Weather::wrap(0, [0; 3], true),
+            ..Overrides::default()
+        };
+        stage.node_with(|_| {}, overrides)
+    });
+    let nodes = join_all(nodes).await;
+    let host = nodes[0].user("Ada").await;
+    let room = host.create_event("Unheard").await;
+    let mut sockets = joined(&nodes, &host, room).await;
+    let mut longest = Duration::ZERO;
+    for text in ["one", "two", "three"] {
+        let seq = sockets[0].publish(room, text).await["publish"]["seq"]
+            .as_u64()
+            .unwrap();
+        let begun = Instant::now();
+        sockets[1].read_to(room, seq).await;
+        longest = longest.max(begun.elapsed());
+    }
+    println!("what was never heard was found {longest:?} later at most");
+    // A beat, and the time that something may be on its way.
+    assert!(longest < Duration::from_millis(2_500), "{longest:?}");
 }

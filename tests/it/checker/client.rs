@@ -15,8 +15,12 @@ use tokio_tungstenite::tungstenite;
 use super::Shared;
 use crate::harness::{Copy, Socket, User, socket::Ended};
 
-/// How long a node may take to take a connection, to take a frame, or to answer a request.
+/// How long a node may take to take a connection or a frame.
 const ANSWER: Duration = Duration::from_secs(6);
+
+/// How long a request may take: longer than a node is frozen. Else it would be made after all, behind what
+/// its sender did next on another node.
+const REQUEST: Duration = Duration::from_secs(15);
 
 /// How long a socket may be silent before its client looks for another node.
 const SILENCE: Duration = Duration::from_secs(8);
@@ -310,7 +314,7 @@ impl Client {
         let user = self.user.at(address);
         let what = format!("{method} {path} on node {node}");
         self.shared.journal.note(&self.user.name, format!("asks {what}"));
-        let answer = timeout(ANSWER, user.try_call_with(method, path, headers, body)).await;
+        let answer = timeout(REQUEST, user.try_call_with(method, path, headers, body)).await;
         let answer = answer.ok().and_then(Result::ok);
         let answer = answer.filter(|(status, _)| *status != StatusCode::REQUEST_TIMEOUT);
         let told = match &answer {

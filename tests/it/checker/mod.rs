@@ -490,11 +490,13 @@ fn all<T: Send + 'static>(
 /// a rule of the protocol, is a violation.
 async fn back<T>(tasks: Tasks<T>, fallen: &mut Vec<String>) -> Vec<T> {
     let mut outcomes = Vec::new();
-    for task in tasks {
-        match timeout(3 * REST, task)
-            .await
-            .expect("a client does not come back")
-        {
+    for mut task in tasks {
+        let Ok(outcome) = timeout(3 * REST, &mut task).await else {
+            task.abort();
+            fallen.push("clients are served: one does not come back".to_owned());
+            continue;
+        };
+        match outcome {
             Ok(outcome) => outcomes.push(outcome),
             Err(error) => match error.try_into_panic() {
                 Ok(reason) => {

@@ -19,6 +19,9 @@ const RECENT: usize = 500;
 /// So many messages somebody who was told to be out sends all the same.
 const DEFIANT: usize = 2;
 
+/// How long somebody who has nothing more to say asks one node for answers.
+const STUBBORN: Duration = Duration::from_secs(20);
+
 /// Something said, and when.
 #[derive(Clone)]
 pub(super) struct Spoken {
@@ -133,6 +136,7 @@ impl Speaker {
         let waits = self.client.rng.random_ratio(2, 3);
         let patience = Duration::from_millis(self.client.rng.random_range(1_000..8_000));
         let (mut talked, mut put_out, mut defiant) = (false, false, DEFIANT);
+        let mut silent_since = None;
         loop {
             while way.len() < IN_FLIGHT && if put_out { defiant > 0 } else { goes_on(self) } {
                 if put_out {
@@ -144,8 +148,16 @@ impl Speaker {
                 let spoken = self.something_new(socket);
                 self.send(socket, way, spoken).await?;
             }
-            if way.is_empty() || (way.len() < IN_FLIGHT && talked && !waits && !put_out) {
+            let silent = way.len() < IN_FLIGHT || !goes_on(self);
+            if way.is_empty() || (silent && talked && !waits && !put_out) {
                 return Ok(());
+            }
+            // One that is refused for now, again and again, is not asked for ever.
+            let since = *silent_since.get_or_insert_with(Instant::now);
+            if !silent {
+                silent_since = None;
+            } else if since.elapsed() > STUBBORN {
+                return Err(Trouble::Later);
             }
             let frame = self.client.next(socket, patience).await?;
             put_out |= frame["push"] == "removed";

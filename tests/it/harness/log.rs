@@ -84,7 +84,7 @@ struct Shared {
     appends: Mutex<Vec<(String, Trick)>>,
     tips: Mutex<VecDeque<TipTrick>>,
     reads: Mutex<Option<Gate>>,
-    asked: Mutex<HashMap<RoomId, usize>>,
+    tails: Mutex<HashMap<RoomId, usize>>,
     /// What was left in doubt: the next append to that room must be the very same.
     doubted: Mutex<HashMap<RoomId, Arc<[Entry]>>>,
     other_after_doubt: AtomicUsize,
@@ -131,10 +131,10 @@ impl Tricks {
         AppendError::InDoubt(None)
     }
 
-    /// How often the end of each log was asked for: once or more whenever a room starts,
-    /// never while it lives.
-    pub(crate) fn tips_asked(&self) -> HashMap<RoomId, usize> {
-        self.0.asked.lock().clone()
+    /// How often the tail of each log was read: whenever its room starts, and hardly ever
+    /// while it lives.
+    pub(crate) fn tails_read(&self) -> HashMap<RoomId, usize> {
+        self.0.tails.lock().clone()
     }
 
     fn trick_for(&self, entries: &[Entry]) -> Option<Trick> {
@@ -206,11 +206,11 @@ impl RoomLog for TrickLog {
     }
 
     async fn read_back(&self, room: RoomId, before: u64, limit: usize) -> Result<Vec<Entry>, ReadError> {
+        *self.tricks.0.tails.lock().entry(room).or_default() += 1;
         self.log.read_back(room, before, limit).await
     }
 
     async fn tip(&self, room: RoomId) -> Result<Tip, ReadError> {
-        *self.tricks.0.asked.lock().entry(room).or_default() += 1;
         let trick = self.tricks.0.tips.lock().pop_front();
         if trick.is_some() {
             self.tricks.0.fired.fetch_add(1, Ordering::SeqCst);

@@ -20,7 +20,7 @@ use crate::harness::{
     database::Database,
     proxy::Proxy,
     servers::Private,
-    until,
+    soon, until,
 };
 
 /// How long a request may take to be refused.
@@ -64,7 +64,8 @@ async fn assert_refused(user: &User, event: i64) {
     ];
     for (method, path, body) in asked {
         let begun = Instant::now();
-        let answer = user.call_with(method.clone(), path, &[], body).await;
+        let answer = user.call_with(method.clone(), path, &[], body);
+        let answer = soon("a refusal", answer).await;
         let took = begun.elapsed();
         assert_eq!(
             (answer.status, &answer.body["code"]),
