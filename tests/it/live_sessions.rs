@@ -210,7 +210,13 @@ async fn joined_socket_is_told_the_head_when_nothing_is_said_for_a_heartbeat() {
     socket.join(room).await;
     let said = Instant::now();
     socket.publish(room, "and then silence").await;
-    let head = socket.push("head").await;
+    // A log that took longer than a heartbeat let the room tell its head before.
+    let head = loop {
+        let head = socket.push("head").await;
+        if head["head"]["seq"] != 1 {
+            break head;
+        }
+    };
     assert!(
         said.elapsed() >= Duration::from_millis(300),
         "{:?}",
