@@ -172,7 +172,7 @@ async fn fragments_together_have_no_more_than_one_frame_and_the_key_is_frame_byt
     socket
         .write(&raw::frame(true, opcode::CONTINUATION, &[b' '; 2_500]))
         .await;
-    assert_eq!(code(&socket.json().await.unwrap()), "BAD_REQUEST");
+    assert_eq!(code(&socket.reply(0).await), "BAD_REQUEST");
     socket
         .write(&raw::frame(false, opcode::TEXT, &[b' '; 2_500]))
         .await;
